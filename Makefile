@@ -1,0 +1,46 @@
+# Everything runs in .venv, which the first target to need it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := samples/cafe_640x360.mp4
+
+.PHONY: demo test unit lint types bench wheel clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,measure]'
+	touch $@
+
+demo: $(VENV)/installed  ## encode a sample, look at it, decode it, compare
+	mkdir -p demo
+	$(BIN)/zvc69 encode $(SAMPLE) demo/cafe.zvc69 --crf 28 --psnr -y
+	$(BIN)/zvc69 info demo/cafe.zvc69
+	$(BIN)/zvc69 decode demo/cafe.zvc69 demo/cafe.mp4 -y
+	@echo "Watch demo/cafe.mp4 beside $(SAMPLE)."
+
+test: $(VENV)/installed-dev  ## all tests, with coverage
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-fail-under=80
+
+unit: $(VENV)/installed-dev  ## all but whole encodes and builds
+	$(BIN)/python -m pytest -n auto -m 'not slow'
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev  ## frames a second and time by stage, on this machine
+	$(BIN)/python -m zvc69_cli.measure.speed_bench $(SAMPLE)
+
+wheel: $(VENV)/installed-dev
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:
+	rm -rf $(VENV) demo dist build
