@@ -1,0 +1,89 @@
+"""The bytes of version 1.0: a stream made today is the same byte for byte, and can be read for ever.
+
+The hex was printed by `written(...)` of the streams below. Where the format changes on purpose
+(before 0.1.0), run `python -m tests.container.test_golden_bytes` and paste what it prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from zvc69_cli.container.layout import StreamHeader
+from zvc69_cli.frames import CopiedPacket, FrameKind, Packet
+
+from .streams import AUDIO, HEADER, RICH_HEADER, key_packet, read_all, reader_of, written
+
+PACKETS: list[Packet | CopiedPacket] = [
+    key_packet(0, b"golden", stored_in=0),
+    CopiedPacket(stream_number=0, data=b"tone", pts=-1024, dts=-1024, duration=1024),
+    key_packet(1, b"bytes", kind=FrameKind.P, q_offset=-3, temporal_layer=1, references=1, pts=3003, dts=3001),
+    key_packet(2, b"last"),
+]
+COMPACT = replace(HEADER, copied_streams=(AUDIO,))
+FULL = replace(COMPACT, full_frame_headers=True)
+GOLDEN = {
+    "compact": (
+        COMPACT,
+        PACKETS,
+        "5a564336390001000000006d00400030001e00010000000001170008cd98c9500000000000000000000000c000000080"
+        "000000000000000000000000000000000127cd98c950d629c66548537b4ecd68dab3e8cf59974ba6e40df5a1a7354b39"
+        "db5f7a766336392d730c13000000000000010000bb80036161630000000000007d51baadf669000020ddc30601001234"
+        "0000676f6c64656e80d2960704ff0f008008746f6e6571d0b9051001123400010204056279746573f669000200cb5b04"
+        "123400026c617374f6960000000200010000010103010201843449d07aacf65a00000002000000010000000000000000"
+        "00000000000023287369de890130127a0bafb1df6eb5ec3b63c70432dd845aa4b739576d2640363a00000000000000c8"
+        "00015341b1fe5a56433639454e44",
+    ),
+    "full": (
+        FULL,
+        PACKETS,
+        "5a564336390001000000002d00400030001e00010000000001170008cd98c9500000000000000000000000c000000080"
+        "000000000000000000000000000000000127cd98c950d629c66548537b4ecd68dab3e8cf59974ba6e40df5a1a7354b39"
+        "db5f7a766336392d730c13000000000000010000bb80036161630000000000007d37a317f66900000000010000000006"
+        "000000000000000000000000000000000000629c12340000676f6c64656e8000000700000004fffffffffffffc00ffff"
+        "fffffffffc000000e66600000400746f6e6501010001000000050000000000000bbb0000000000000bb9fffd1f951234"
+        "00016279746573f66900020000000000000004000000000000177000000000000017700000da7f123400026c617374f6"
+        "960000000200100000000000000000000000000084000000030000000200000000000000f700000001e2189a89f65a00"
+        "00000200000001000000000000000000000000000023281a7f3b9ae12a96ce9e8e047f725a21ee61aed0873074296bcd"
+        "06ebaf4fac33cc000000000000011f0001a1a7d4f95a56433639454e44",
+    ),
+    "rich": (
+        RICH_HEADER,
+        [],
+        "5a564336390001000000006f07810439000000000000000c0000000acd98c95000000000000000000000006000000040"
+        "000000000000000000000000000000000127cd98c950d629c66548537b4ecd68dab3e8cf59974ba6e40df5a1a7354b39"
+        "db5f7a766336392d73020800000001000003e80308002dbb0b000186a00401010502cd2e0602c1430708000000400000"
+        "002d0802010e090509100901030a500000001100000019000000080000001900000035000000c8000000450000006400"
+        "00000300000014000000030000003200000c370000271000000149000003e80000000100002710000003e8000000010b"
+        "08000003e8000001900c3b000001000000010000ac44036161630364657503546f6e021210020b73616d706c655f7261"
+        "7465053434313030066c61796f75740673746572656f0c1601010000000001000003e806737562726970000000000d14"
+        "09880e00000001000003e808566f727370616e6e0e0f057469746c650845696e2046696c6d0e1607636f6d6d656e740d"
+        "6e61c3af766520e698a0e794bb0f0d7b22637266223a2032332e337d00002fa13dd5f696000000000001000064e0b55e"
+        "f65a000000000000000000000000000000000000000000000000fb29e6ebdf10749109c1bf45cd71937238d1b879f363"
+        "a27e38fee12efdb4b7dc00000000000001a2000110d06ab15a56433639454e44",
+    ),
+}
+CASES = pytest.mark.parametrize(("header", "packets", "golden"), GOLDEN.values(), ids=GOLDEN.keys())
+
+
+@CASES
+def test_version_1_0_is_written_byte_for_byte(
+    header: StreamHeader, packets: list[Packet | CopiedPacket], golden: str
+) -> None:
+    assert written(header, packets).hex() == golden
+
+
+@CASES
+def test_version_1_0_is_read_for_ever(
+    header: StreamHeader, packets: list[Packet | CopiedPacket], golden: str
+) -> None:
+    reader = reader_of(bytes.fromhex(golden))
+    assert reader.header == header
+    assert read_all(reader) == packets
+    assert (reader.problems, reader.complete) == ([], True)
+
+
+if __name__ == "__main__":
+    for name, (header, packets, _) in GOLDEN.items():
+        print(name, written(header, packets).hex())
