@@ -1,0 +1,169 @@
+"""Entropy coding: symbols grouped by the table that prices them, each group by one fixed table.
+
+A string is what one coder yields: the count of its words as a varint, the words (little-endian, uint32) and then the
+escapes, bits that hold what lay beyond a table's reach. The coder is constriction's ANS, a stack: passes and groups
+are pushed last first, so that they come out in order.
+
+source  FORMAT.md 6.3; measured against a Gaussian a symbol in `make bench`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from zvc69_cli.codec.tables import SymbolTables
+from zvc69_cli.codec.varint import VarintError, pack_varint, unpack_varint
+
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+
+SYMBOL_LIMIT: Final = 32_767
+_ESCAPE_ORDER: Final = 4  # of the exponential Golomb code
+_LONGEST_PREFIX: Final = 16
+
+
+class BrokenString(ValueError):
+    """The bytes of a string are not what `pack_string` writes."""
+
+
+class Pass(NamedTuple):
+    """What is coded at once: symbols int32 [N] and the table of each, uint8 [N]."""
+
+    symbols: I32
+    indexes: U8
+
+
+def pack_string(passes: Sequence[Pass], tables: SymbolTables) -> bytes:
+    """Entropy-code symbols that are decoded pass by pass.
+
+    returns  the bytes of one string
+    raises   ValueError where a symbol is beyond SYMBOL_LIMIT, or is not 0 in a row that is skipped
+    """
+    coder = constriction.stream.stack.AnsCoder()
+    escapes: list[int] = []
+    groups: list[tuple[int, I32]] = []
+    for each in passes:
+        symbols, indexes = each
+        if len(symbols) and np.abs(symbols).max() > SYMBOL_LIMIT:
+            raise ValueError(f"symbol {np.abs(symbols).max()} is beyond {SYMBOL_LIMIT}")
+        if np.any(symbols[indexes < tables.skip_below]):
+            raise ValueError("a symbol of a skipped row is not 0")
+        for row, members in _groups(indexes, tables.skip_below):
+            reach = int(tables.reach[row])
+            letters = symbols[members] + reach
+            beyond = (letters < 0) | (letters > 2 * reach)
+            if beyond.any():
+                escapes.extend(symbols[members][beyond].tolist())
+                letters[beyond] = 2 * reach + 1
+            groups.append((row, letters))
+    for row, letters in reversed(groups):
+        coder.encode_reverse(letters, tables.models[row])
+    words: NDArray[np.uint32] = coder.get_compressed()
+    return pack_varint(len(words)) + words.astype("<u4").tobytes() + _pack_escapes(escapes)
+
+
+class StringReader:
+    """Decodes one string pass by pass.
+
+    data    exactly the string's bytes
+    raises  BrokenString
+    """
+
+    def __init__(self, data: bytes, tables: SymbolTables) -> None:
+        try:
+            count, begin = unpack_varint(data, 0)
+        except VarintError as error:
+            raise BrokenString(f"the count of words: {error}") from error
+        if count > (len(data) - begin) // 4:
+            raise BrokenString(f"{count} words do not fit into {len(data) - begin} bytes")
+        end = begin + 4 * count
+        words = np.frombuffer(data, "<u4", count, begin).astype(np.uint32)
+        if count and not words[-1]:
+            raise BrokenString("the last word is 0")
+        self._coder = constriction.stream.stack.AnsCoder(words)
+        self._escapes = _EscapeReader(data[end:])
+        self._tables = tables
+
+    def read(self, indexes: U8) -> I32:
+        """The symbols of the next pass, int32 [N], for tables uint8 [N]."""
+        symbols = np.zeros(len(indexes), np.int32)
+        for row, members in _groups(indexes, self._tables.skip_below):
+            reach = int(self._tables.reach[row])
+            letters = self._coder.decode(self._tables.models[row], len(members))
+            letters -= reach
+            for position in np.flatnonzero(letters == reach + 1):
+                letters[position] = self._escapes.read(reach)
+            symbols[members] = letters
+        return symbols
+
+    def finish(self) -> None:
+        """Check that the string held these symbols and nothing else."""
+        if not self._coder.is_empty():
+            raise BrokenString("words are left over after the last symbol")
+        self._escapes.finish()
+
+
+def _groups(indexes: U8, skip_below: int) -> list[tuple[int, NDArray[np.intp]]]:
+    """Rows in ascending order with the positions of their symbols, in the order of the pass."""
+    order = np.argsort(indexes, kind="stable")
+    sizes = np.bincount(indexes, minlength=1)
+    ends = np.cumsum(sizes)
+    return [
+        (row, order[ends[row] - sizes[row] : ends[row]]) for row in range(skip_below, len(sizes)) if sizes[row]
+    ]
+
+
+def _pack_escapes(symbols: Sequence[int]) -> bytes:
+    """Signed exponential Golomb code of order 4, most significant bit first, padded with zeros."""
+    if not symbols:
+        return b""
+    bits = "".join(_golomb(2 * abs(symbol) - (symbol > 0)) for symbol in symbols)
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def _golomb(value: int) -> str:
+    high = (value >> _ESCAPE_ORDER) + 1
+    low = format(value & ((1 << _ESCAPE_ORDER) - 1), f"0{_ESCAPE_ORDER}b")
+    return "0" * (high.bit_length() - 1) + format(high, "b") + low
+
+
+class _EscapeReader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0  # in bits
+
+    def read(self, reach: int) -> int:
+        prefix = 0
+        while not self._bit():
+            prefix += 1
+            if prefix > _LONGEST_PREFIX:
+                raise BrokenString("an escape has no end")
+        high = 1
+        for _ in range(prefix):
+            high = 2 * high + self._bit()
+        low = 0
+        for _ in range(_ESCAPE_ORDER):
+            low = 2 * low + self._bit()
+        value = ((high - 1) << _ESCAPE_ORDER) + low
+        symbol = (value + 1) // 2 if value & 1 else -(value // 2)
+        if not reach < abs(symbol) <= SYMBOL_LIMIT:
+            raise BrokenString(f"escape {symbol} is not in {reach + 1}..{SYMBOL_LIMIT}")
+        return symbol
+
+    def finish(self) -> None:
+        left = len(self._data) * 8 - self._position
+        if left >= 8 or any(self._bit() for _ in range(left)):
+            raise BrokenString("bits are left over after the last escape")
+
+    def _bit(self) -> int:
+        byte, bit = divmod(self._position, 8)
+        if byte >= len(self._data):
+            raise BrokenString("the escapes end too early")
+        self._position += 1
+        return (self._data[byte] >> (7 - bit)) & 1

@@ -1,0 +1,74 @@
+"""A frame as integers: all that is coded of it, and what the pixels are made from."""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zvc69_cli.codec.networks import F32, U8
+from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.frames import FrameKind
+
+I32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class QuantisedFrame:
+    """One frame between networks and entropy coder.
+
+    hyper           int32 [Z, hz, wz], symbols of the hyper latent: its integers less their means
+    symbols         int32 [C, h, w], of the latent: residuals against the prior's means
+    indexes         uint8 [C, h, w], the table of each symbol
+    latent          float32 [C, h, w], whole sixteenths of a step: means and symbols together
+    """
+
+    kind: FrameKind
+    coding_index: int
+    pts: int
+    q_256: int
+    hyper: I32
+    symbols: I32
+    indexes: U8
+    latent: F32
+
+    def symbol_crc(self) -> int:
+        """CRC-32 of what an entropy decoder must yield: int16, little-endian, hyper symbols then latent symbols."""
+        crc = binascii.crc32(self.hyper.astype("<i2").tobytes())
+        return binascii.crc32(self.symbols.astype("<i2").tobytes(), crc)
+
+
+class Checkerboard(NamedTuple):
+    """Where the two passes of a latent code.
+
+    first   bool [C, h, w]
+    passes  flat positions of the first and of the second pass, in raster order
+    """
+
+    first: NDArray[np.bool_]
+    passes: tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+def sixteenths(symbols: I32, means: F32) -> F32:
+    """Decoded latent in sixteenths of a step, exact in float32."""
+    return symbols.astype(np.float32) * np.float32(MEAN_FRACTION) + means
+
+
+@lru_cache(maxsize=64)
+def checkerboard(channels: int, height: int, width: int, start_row: int, rows: int) -> Checkerboard:
+    """The board of the rows start_row..start_row+rows of a grid; positions count in the whole grid.
+
+    The second half of the channels swaps colour, so that each pass codes half of everything.
+    """
+    even = (np.arange(start_row, start_row + rows)[:, None] + np.arange(width)) % 2 == 0
+    first = np.empty((channels, rows, width), bool)
+    first[: channels // 2] = even
+    first[channels // 2 :] = ~even
+    grid = np.arange(channels * height * width).reshape(channels, height, width)[
+        :, start_row : start_row + rows
+    ]
+    return Checkerboard(first, (grid[first], grid[~first]))

@@ -1,0 +1,69 @@
+"""How an encoder makes integers of residuals; a decoder never asks.
+
+"nearest" rounds at one half. "dead-zone" rounds up only from where the bits that the larger symbol costs more are
+repaid by the error that it saves, each table with its own thresholds. Against nearest it saves about 2 % of rate at
+equal PSNR (Kodak 1-3, four q); one threshold of 0.55 for all saved 1 %, 0.6 lost 1.3 %.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zvc69_cli.codec.entropy import SYMBOL_LIMIT
+from zvc69_cli.codec.networks import F32, U8
+from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
+
+I32 = NDArray[np.int32]
+
+# Bits that a squared error of one step is worth. By the loss alone it would be 4 to 14; but what one symbol loses, its
+# neighbours' means lose too, and 40 measured best (8: +4.8 %, 14: -0.3 %, 24: -1.7 %, 40: -1.9 %).
+BITS_PER_SQUARED_STEP: Final = 40.0
+HIGHEST_THRESHOLD: Final = 0.95
+_SIZES: Final = 6  # symbols as large as this share a threshold
+_ESCAPE_BITS: Final = 9.0
+
+
+class Rounding:
+    """Turns latents into symbols against their means.
+
+    kind  "nearest" or "dead-zone"
+    """
+
+    def __init__(self, kind: str, tables: SymbolTables) -> None:
+        self._skip_below = tables.skip_below
+        self._thresholds = dead_zone_thresholds(tables) if kind == "dead-zone" else None
+
+    def symbols(self, latent: F32, means: F32, indexes: U8) -> I32:
+        """The residual of every element, rounded; 0 where its table codes nothing.
+
+        latent   float32 [C, H, W], in steps
+        means    float32 [C, H, W], in sixteenths of a step
+        indexes  uint8 [C, H, W]
+        """
+        residual = latent - means * np.float32(1 / MEAN_FRACTION)
+        size = np.minimum(np.abs(residual), np.float32(SYMBOL_LIMIT))
+        if self._thresholds is None:
+            whole = np.floor(size + np.float32(0.5))
+        else:
+            whole = np.floor(size)
+            place = indexes * np.intp(_SIZES) + np.minimum(whole, _SIZES - 1).astype(np.intp)
+            whole += size - whole > self._thresholds.ravel()[place]
+        whole[indexes < self._skip_below] = 0
+        return np.copysign(whole, residual).astype(np.int32)
+
+
+def dead_zone_thresholds(tables: SymbolTables) -> F32:
+    """float32 [tables, sizes]: the fraction above which a residual of that whole size is rounded up."""
+    thresholds = np.full((len(tables.rows), _SIZES), 0.5, np.float32)
+    for index, row in enumerate(tables.rows):
+        bits = -np.log2(row / TOTAL_FREQUENCY)
+        reach = int(tables.reach[index])
+        escape = bits[-1] + _ESCAPE_BITS
+        price = np.append(bits[reach : 2 * reach + 1], np.full(_SIZES + 1, escape))
+        dearer = np.diff(price[: _SIZES + 1])
+        thresholds[index] = np.clip(0.5 + dearer / (2 * BITS_PER_SQUARED_STEP), 0.5, HIGHEST_THRESHOLD)
+    return thresholds

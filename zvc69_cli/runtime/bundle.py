@@ -1,0 +1,152 @@
+"""A bundle: networks, integers and tables in one folder, known by one hash.
+
+manifest.json names the arrays of weights.bin; the graphs (*.onnx) take their weights from there as well.
+The SHA-256 covers FILES and nothing else in the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zvc69_cli.errors import RuntimeUnavailable, UnknownBundle
+from zvc69_cli.runtime.places import engines_folder
+
+DEFAULT_BUNDLE: Final = "zvc69-s"
+MANIFEST_FILE: Final = "manifest.json"
+WEIGHTS_FILE: Final = "weights.bin"
+GRAPHS: Final = ("analyse", "first", "second", "synthesise")
+FILES: Final = (*sorted(f"{graph}.onnx" for graph in GRAPHS), MANIFEST_FILE, WEIGHTS_FILE)
+MANIFEST_VERSION: Final = 1
+MAX_BUNDLE_BYTES: Final = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """An installed bundle, whole and hashed.
+
+    arrays  everything in weights.bin by name; views into one read of the file
+    """
+
+    name: str
+    folder: Path
+    sha256: bytes
+    latent_channels: int
+    hyper_channels: int
+    manifest: Mapping[str, Any]
+
+    def graph(self, name: str) -> Path:
+        return self.folder / f"{name}.onnx"
+
+    @cached_property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        data = (self.folder / WEIGHTS_FILE).read_bytes()
+        return {
+            name: np.frombuffer(
+                data, place["dtype"], int(np.prod(place["shape"], dtype=np.int64)), place["offset_bytes"]
+            ).reshape(place["shape"])
+            for name, place in self.manifest["arrays"].items()
+        }
+
+
+def find_bundle(name: str = DEFAULT_BUNDLE) -> Bundle:
+    """The installed bundle of this name.
+
+    raises  UnknownBundle where there is none, RuntimeUnavailable where it is not whole
+    """
+    folder = engines_folder() / name
+    if not (folder / MANIFEST_FILE).is_file():
+        installed = ", ".join(each.name for each in bundle_folders()) or "none"
+        raise UnknownBundle(
+            f"bundle {name}",
+            f"not found in {engines_folder()} (installed: {installed})",
+            "Choose an installed bundle, or reinstall zvc69.",
+        )
+    return load_bundle(folder)
+
+
+def find_bundle_by_hash(sha256: bytes, name: str) -> Bundle:
+    """The bundle that a stream was made with.
+
+    name    what the stream calls it, for the message and as the place to look first
+    raises  UnknownBundle, naming it, its hash and where it was looked for
+    """
+    folders = sorted(bundle_folders(), key=lambda each: each.name != name)
+    for folder in folders:
+        if bundle_sha256(folder) == sha256:
+            return load_bundle(folder)
+    raise UnknownBundle(
+        f"bundle {name}",
+        f"made with {name} {sha256.hex()[:16]}, which is not among the bundles in {engines_folder()}: "
+        + (", ".join(f"{each.name} {bundle_sha256(each).hex()[:16]}" for each in folders) or "none"),
+        "Install the release of zvc69 that made the file, or put that bundle's folder there.",
+    )
+
+
+def bundle_folders() -> list[Path]:
+    """Folders that hold a bundle."""
+    if not engines_folder().is_dir():
+        return []
+    return sorted(each for each in engines_folder().iterdir() if (each / MANIFEST_FILE).is_file())
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """The bundle in this folder, checked.
+
+    raises  RuntimeUnavailable naming the file that is missing, or what the manifest lacks
+    """
+    sha256 = bundle_sha256(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        version = manifest["version"]
+        if version != MANIFEST_VERSION:
+            raise RuntimeUnavailable(
+                str(folder), f"manifest version is {version}, should be {MANIFEST_VERSION}", _REINSTALL
+            )
+        _check_places(manifest["arrays"], (folder / WEIGHTS_FILE).stat().st_size)
+        return Bundle(
+            name=manifest["name"],
+            folder=folder,
+            sha256=sha256,
+            latent_channels=manifest["latent_channels"],
+            hyper_channels=manifest["hyper_channels"],
+            manifest=manifest,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RuntimeUnavailable(str(folder), f"the manifest is broken: {error!r}", _REINSTALL) from error
+
+
+def bundle_sha256(folder: Path) -> bytes:
+    """SHA-256 of FILES: for each its name, a zero byte, its size as eight bytes, its content."""
+    digest = hashlib.sha256()
+    for name in FILES:
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size > MAX_BUNDLE_BYTES:
+                raise RuntimeUnavailable(
+                    str(path), f"{size} bytes, should be at most {MAX_BUNDLE_BYTES}", _REINSTALL
+                )
+            content = path.read_bytes()
+        except OSError as error:
+            raise RuntimeUnavailable(str(path), f"cannot be read: {error.strerror}", _REINSTALL) from error
+        digest.update(name.encode() + b"\0" + len(content).to_bytes(8, "big") + content)
+    return digest.digest()
+
+
+def _check_places(places: Mapping[str, Any], size: int) -> None:
+    for name, place in places.items():
+        length = int(np.prod(place["shape"], dtype=np.int64)) * np.dtype(place["dtype"]).itemsize
+        if place["length_bytes"] != length or not 0 <= place["offset_bytes"] <= size - length:
+            raise ValueError(f"array {name} does not lie within {WEIGHTS_FILE}")
+
+
+_REINSTALL: Final = "Reinstall zvc69: `pip install --force-reinstall zvc69`."
