@@ -1,0 +1,1 @@
+"""Training, export and evaluation of bundles; needs the [train] extra."""

@@ -1,0 +1,285 @@
+"""The networks of zvc69-s in PyTorch: what is trained, and what export turns into a bundle.
+
+Planes are float32 in 0..1; features are 96 channels at 1/8: Y unshuffled by 8 (64), U and V by 4 (16 each).
+Latents stand in units of their quantisation step, so that means need no q (design: one model for every rate).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.training.tables import SCALE_HIGH, SCALE_LOW
+
+Q_LEVELS = 64
+LAMBDA_LOW, LAMBDA_HIGH = 40.0, 12_000.0
+HYPER_GAIN = 0.25  # what the hyper analysis and the second pass see of a latent
+BRANCH_SLOPE, FEED_SLOPE = 1 / 64, 1 / 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSize:
+    """Widths and depths; a checkpoint carries one and refuses another."""
+
+    trunk: int = 128
+    latent: int = 192
+    hyper: int = 128
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 5
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class Coded(NamedTuple):
+    """What a forward pass yields: decoded features, and bits a sample of latent and hyper latent."""
+
+    features: Tensor
+    latent_bits: Tensor
+    hyper_bits: Tensor
+
+
+class Block(nn.Module):
+    """1x1, depthwise 3x3, 1x1, then a two-layer feed-forward, both residual."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.adapt = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else None
+        self.branch_in = nn.Conv2d(channels, channels, 1)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.branch_out = nn.Conv2d(channels, channels, 1)
+        self.feed_in = nn.Conv2d(channels, 2 * channels, 1)
+        self.feed_out = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.adapt is not None:
+            x = self.adapt(x)
+        with reduced_precision(x):
+            branch = self.branch_out(self.depthwise(F.leaky_relu(self.branch_in(x), BRANCH_SLOPE)))
+        x = x + branch.float()
+        with reduced_precision(x):
+            feed = self.feed_out(F.leaky_relu(self.feed_in(x), FEED_SLOPE))
+        return x + feed.float()
+
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        for layer in (self.branch_out, self.feed_out):
+            layer.weight.zero_()
+            layer.bias.zero_()
+
+
+class IntraNetwork(nn.Module):
+    """Analysis, hyperprior, two-pass prior and synthesis of a picture."""
+
+    def __init__(self, size: ModelSize | None = None) -> None:
+        super().__init__()
+        self.size = size = size or ModelSize()
+        trunk, latent, hyper = size.trunk, size.latent, size.hyper
+        self.entry = nn.Conv2d(96, trunk, 1)
+        self.analysis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.analysis_blocks)])
+        self.down = nn.Conv2d(trunk, latent, 3, 2, 1)
+        self.up = nn.Conv2d(latent, 4 * trunk, 1)
+        self.synthesis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.synthesis_blocks)])
+        self.exit = nn.Conv2d(trunk, 96, 1)
+
+        self.hyper_block = Block(latent, hyper)
+        self.hyper_down1 = nn.Conv2d(hyper, hyper, 3, 2, 1)
+        self.hyper_down2 = nn.Conv2d(hyper, hyper, 3, 2, 1)
+        self.prior = PriorNetwork(latent, hyper)
+
+        # Log scales as a quadratic in q, a channel each: every step trains them for every q.
+        self.q_analysis = nn.Parameter(torch.zeros(3, latent))
+        self.q_synthesis = nn.Parameter(torch.zeros(3, latent))
+        self.q_hyper = nn.Parameter(torch.zeros(3, hyper))
+        self.q_hyper.data[0] = -1.5  # quiet: a hyper latent that says nothing yet should cost nothing
+        self.hyper_mean = nn.Parameter(torch.zeros(hyper))
+
+    def analyse(self, features: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent in quantisation steps [B, latent, h/2, w/2] and hyper latent, both before rounding."""
+        latent = self.down(self.analysis(self.entry(features))) * torch.exp(self.analysis_log_scale(q))
+        hyper = self.hyper_block(latent * HYPER_GAIN)
+        hyper = self.hyper_down2(F.leaky_relu(self.hyper_down1(hyper), FEED_SLOPE))
+        return latent, hyper
+
+    def synthesise(self, latent: Tensor, q: Tensor) -> Tensor:
+        """Decoded features [B, 96, 2h, 2w] of a latent in quantisation steps."""
+        x = F.pixel_shuffle(self.up(latent * torch.exp(self.synthesis_log_scale(q))), 2)
+        return self.exit(self.synthesis(x))
+
+    def forward(self, features: Tensor, q: Tensor, noise: bool = True) -> Coded:
+        latent, hyper = self.analyse(features, q)
+        hyper_scale = torch.exp(self.hyper_log_scale(q)).clamp(SCALE_LOW, 64)
+        hyper_bits = gaussian_bits(
+            rounded_for_rate(hyper, noise) - self.hyper_mean[None, :, None, None], hyper_scale
+        )
+        height, width = latent.shape[2:]
+        mean, log_scale, state = self.prior.first(round_through(hyper), height, width)
+        board = checkerboard(height, width, self.size.latent, latent.device)
+        known = (round_through(latent - mean) + mean) * board
+        mean2, log_scale2 = self.prior.second(known, state)
+        mean = mean * board + mean2 * (1 - board)
+        log_scale = log_scale * board + log_scale2 * (1 - board)
+        scale = torch.exp(log_scale + self.analysis_log_scale(q)).clamp(SCALE_LOW, SCALE_HIGH)
+        residual = latent - mean
+        latent_bits = gaussian_bits(rounded_for_rate(residual, noise), scale)
+        decoded = self.synthesise(round_through(residual) + mean, q)
+        return Coded(decoded, latent_bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3)))
+
+    def analysis_log_scale(self, q: Tensor) -> Tensor:
+        return (_quadratic(q) @ self.q_analysis + start_log_scale(q)[:, None])[:, :, None, None]
+
+    def synthesis_log_scale(self, q: Tensor) -> Tensor:
+        return (_quadratic(q) @ self.q_synthesis - start_log_scale(q)[:, None])[:, :, None, None]
+
+    def hyper_log_scale(self, q: Tensor) -> Tensor:
+        return (_quadratic(q) @ self.q_hyper)[:, :, None, None]
+
+    @torch.no_grad()
+    def start_from_klt(self, analysis: Tensor, synthesis: Tensor, mean: Tensor, deviation: Tensor) -> None:
+        """Make the untrained network a block transform codec.
+
+        analysis, synthesis  [384, latent], rows ordered (2x2 position, 96 channels)
+        mean                 [96], of features
+        deviation            [latent], of coefficients
+        """
+        latent, trunk = self.size.latent, self.size.trunk
+        forward, backward = analysis.reshape(2, 2, 96, latent), synthesis.reshape(2, 2, 96, latent)
+        identity = torch.eye(96, device=mean.device)
+        self.entry.weight.mul_(0.3)
+        self.entry.weight[:96, :, 0, 0] = identity
+        self.entry.bias.zero_()
+        self.entry.bias[:96] = -mean
+        for layer in (self.down, self.up, self.exit):
+            layer.weight.mul_(0.01)
+            layer.bias.zero_()
+        for row in range(2):
+            for column in range(2):
+                self.down.weight[:, :96, 1 + row, 1 + column] = forward[row, column].T
+                up_rows = torch.arange(96) * 4 + 2 * row + column
+                self.up.weight[up_rows, :, 0, 0] = backward[row, column]
+        self.exit.weight[:, :96, 0, 0] = identity
+        self.exit.bias.copy_(mean)
+        for block in [*self.analysis, *self.synthesis]:
+            block.start_as_identity()
+        self.hyper_down2.weight.mul_(0.3)
+        self.hyper_down2.bias.zero_()
+        assert self.entry.weight.shape[0] == trunk
+        self.prior.start_from_deviation(deviation)
+
+
+class PriorNetwork(nn.Module):
+    """Means and log scales of the latent: once from the hyper latent, once more from the decoded half."""
+
+    def __init__(self, latent: int, hyper: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.up1 = nn.Conv2d(hyper, 4 * hyper, 1)
+        self.block1 = Block(hyper, hyper)
+        self.up2 = nn.Conv2d(hyper, 4 * hyper, 1)
+        self.block2 = Block(hyper, latent)
+        self.first_blocks = nn.Sequential(Block(latent, latent), Block(latent, latent))
+        self.first_head = nn.Conv2d(latent, 2 * latent, 1)
+        self.second_blocks = nn.Sequential(Block(3 * latent, latent), Block(latent, latent))
+        self.second_head = nn.Conv2d(latent, 2 * latent, 1)
+
+    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, log scale and the state that the second pass goes on from, all at [height, width]."""
+        x = self.block1(F.pixel_shuffle(self.up1(hyper), 2))
+        x = self.block2(F.pixel_shuffle(self.up2(x), 2))[:, :, :height, :width]
+        state = self.first_head(self.first_blocks(x))
+        mean, log_scale = state.chunk(2, 1)
+        return mean, log_scale, state
+
+    def second(self, known: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.cat([known * HYPER_GAIN, state], 1)
+        mean, log_scale = self.second_head(self.second_blocks(x)).chunk(2, 1)
+        return mean, log_scale
+
+    @torch.no_grad()
+    def start_from_deviation(self, deviation: Tensor) -> None:
+        for head in (self.first_head, self.second_head):
+            head.weight.mul_(0.1)
+            head.bias.zero_()
+            head.bias[self.latent :] = torch.log(deviation.clamp_min(1e-3))
+
+
+def planes_to_features(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """[B, 1, H, W] and two of [B, 1, H/2, W/2] -> [B, 96, H/8, W/8]."""
+    return torch.cat([F.pixel_unshuffle(y, 8), F.pixel_unshuffle(u, 4), F.pixel_unshuffle(v, 4)], 1)
+
+
+def features_to_planes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        F.pixel_shuffle(features[:, :64], 8),
+        F.pixel_shuffle(features[:, 64:80], 4),
+        F.pixel_shuffle(features[:, 80:], 4),
+    )
+
+
+def mse_611(decoded: Tensor, original: Tensor) -> Tensor:
+    """Mean squared error of features a sample, planes weighted 6:1:1."""
+    error = (decoded - original) ** 2
+    y, u, v = error[:, :64], error[:, 64:80], error[:, 80:]
+    return (6 * y.mean((1, 2, 3)) + u.mean((1, 2, 3)) + v.mean((1, 2, 3))) / 8
+
+
+def psnr_611(decoded: Tensor, original: Tensor) -> Tensor:
+    """(6 Y + U + V) / 8 of the planes' PSNR in dB, a sample."""
+    error = (decoded.clamp(0, 1) - original) ** 2
+    y, u, v = (
+        -10 * torch.log10(part.mean((1, 2, 3)).clamp_min(1e-10))
+        for part in (error[:, :64], error[:, 64:80], error[:, 80:])
+    )
+    return (6 * y + u + v) / 8
+
+
+def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
+    """Bits that a rounded Gaussian of this scale gives to each residual."""
+    distance, slope = residual.abs(), math.sqrt(0.5) / scale
+    mass = 0.5 * (torch.erfc((distance - 0.5) * slope) - torch.erfc((distance + 0.5) * slope))
+    return -torch.log2(mass.clamp_min(1e-9))
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounding whose gradient is the identity's."""
+    return x + (torch.round(x) - x).detach()
+
+
+def rounded_for_rate(x: Tensor, noise: bool) -> Tensor:
+    return x + torch.rand_like(x) - 0.5 if noise else torch.round(x)
+
+
+def rate_lambda(q: Tensor) -> Tensor:
+    """Lambda of the loss R + lambda D at a quality index; R in bits a pixel, D of planes in 0..1."""
+    position = q.float() / (Q_LEVELS - 1)
+    return torch.exp(math.log(LAMBDA_LOW) + (math.log(LAMBDA_HIGH) - math.log(LAMBDA_LOW)) * position)
+
+
+def start_log_scale(q: Tensor) -> Tensor:
+    """Log of one over the step that high-rate theory asks for: sqrt(6 / (lambda ln 2))."""
+    return 0.5 * torch.log(rate_lambda(q) * math.log(2) / 6)
+
+
+def checkerboard(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+    """1 where the first pass codes; the second half of the channels swaps colour. [1, channels, height, width]"""
+    even = (torch.arange(height)[:, None] + torch.arange(width)[None]) % 2 == 0
+    return torch.stack([even, ~even]).repeat_interleave(channels // 2, 0)[None].float().to(device)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is arithmetic there; where it is emulated it is 17 times slower than float32."""
+    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def reduced_precision(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=has_bfloat16(x.device))
+
+
+def _quadratic(q: Tensor) -> Tensor:
+    position = q.float() / (Q_LEVELS - 1) * 2 - 1
+    return torch.stack([torch.ones_like(position), position, position * position], 1)

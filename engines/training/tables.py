@@ -1,0 +1,99 @@
+"""Tables fitted to the symbols that a trained model really produces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
+from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
+
+SCALE_LOW, SCALE_HIGH = 0.05, 100.0  # deviations of the first and the last table, in quantisation steps
+INDEXES_PER_NAT = INDEX_FRACTION * (SCALE_LEVELS - 1) / math.log(SCALE_HIGH / SCALE_LOW)
+PRIOR_STRENGTH = 200.0  # symbols that the Gaussian counts for beside those that were seen
+TAIL = 2**-18  # mass on each side that is left to the escape
+SKIP_PROBABILITY = 3e-4  # a row whose symbols are rarer than this is not coded
+
+
+def scale_of_index(index: np.ndarray) -> np.ndarray:
+    """The standard deviation that a table stands for, in quantisation steps."""
+    return SCALE_LOW * np.exp(index * INDEX_FRACTION / INDEXES_PER_NAT)
+
+
+class SymbolCounts:
+    """Histograms of symbols, one a table."""
+
+    def __init__(self, reach: int = 512) -> None:
+        self._reach = reach
+        self.counts = np.zeros((SCALE_LEVELS, 2 * reach + 1), np.int64)
+
+    def add(self, symbols: np.ndarray, indexes: np.ndarray) -> None:
+        letters = np.clip(symbols.ravel(), -self._reach, self._reach) + self._reach
+        flat = indexes.ravel().astype(np.int64) * self.counts.shape[1] + letters
+        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+
+
+def gaussian_tables() -> SymbolTables:
+    """Tables for symbols that nobody has counted yet."""
+    return fit_tables(SymbolCounts(), skip=False)
+
+
+def fit_tables(counts: SymbolCounts, *, skip: bool = True) -> SymbolTables:
+    """Integer tables of what was counted, leaning on a Gaussian where little was."""
+    reach = counts.counts.shape[1] // 2
+    letters = np.arange(-reach, reach + 1)
+    rows, skip_below = [], 0
+    for index in range(SCALE_LEVELS):
+        seen = counts.counts[index].astype(np.float64)
+        # Both signs are equally likely: what was seen of one teaches the other.
+        seen = (seen + seen[::-1]) / 2
+        model = _gaussian(letters, _scale(index, seen, letters))
+        mass = (seen + PRIOR_STRENGTH * model) / (seen.sum() + PRIOR_STRENGTH)
+        rows.append(_frequencies(mass, reach))
+        if skip and skip_below == index and 1 - mass[reach] < SKIP_PROBABILITY:
+            skip_below = index + 1
+    return SymbolTables(rows, skip_below)
+
+
+def _scale(index: int, seen: np.ndarray, letters: np.ndarray) -> float:
+    """The deviation that was seen, or the nominal one while too little was."""
+    nominal = float(scale_of_index(np.array(index)))
+    if seen.sum() < PRIOR_STRENGTH:
+        return nominal
+    return max(float(np.sqrt((seen * letters**2).sum() / seen.sum())), 0.03)
+
+
+def _gaussian(letters: np.ndarray, scale: float) -> np.ndarray:
+    edges = np.append(letters, letters[-1] + 1) - 0.5
+    cumulative = np.array([0.5 * (1 + math.erf(edge / (scale * math.sqrt(2)))) for edge in edges])
+    # A wide, thin floor: a model that gives a symbol no chance at all pays without end when it comes.
+    floor = np.exp(-np.abs(letters) / (2 * scale + 0.5))
+    mass = np.diff(cumulative) / np.diff(cumulative).sum()
+    return 0.99 * mass + 0.01 * floor / floor.sum()
+
+
+def _frequencies(mass: np.ndarray, centre: int) -> np.ndarray:
+    """One row: the shortest symmetric range that leaves at most TAIL a side, and the escape."""
+    right = np.cumsum(mass[::-1])[::-1][centre + 1 :]  # mass from each letter 1, 2, ... on
+    reach = int(np.count_nonzero(right > TAIL))
+    reach = max(reach, 1)
+    inside = mass[centre - reach : centre + reach + 1]
+    escape = max(1.0 - inside.sum(), 2**-20)
+    share = np.append(inside, escape)
+    row = np.maximum(1, np.floor(share / share.sum() * (TOTAL_FREQUENCY - len(share)))).astype(np.int64)
+    row[reach] += TOTAL_FREQUENCY - row.sum()
+    return row
+
+
+def weighted_cost_bits(tables: SymbolTables, counts: Iterable[np.ndarray]) -> float:
+    """Bits that these tables give to counted symbols; what a fit is compared by."""
+    total = 0.0
+    for row, seen in zip(tables.rows, counts, strict=True):
+        reach = len(row) // 2 - 1
+        centre = len(seen) // 2
+        inside = seen[centre - reach : centre + reach + 1]
+        bits = -np.log2(row / TOTAL_FREQUENCY)
+        total += float((inside * bits[:-1]).sum() + (seen.sum() - inside.sum()) * (bits[-1] + 12))
+    return total
