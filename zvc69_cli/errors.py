@@ -5,6 +5,10 @@ Where it happened, what was found against what was due, what to do next. Only th
 
 from __future__ import annotations
 
+from typing import Final
+
+SIGNAL_EXIT: Final = 128  # what shells add to a signal's number
+
 
 class Zvc69Error(Exception):
     """Something that the user should read instead of a traceback.
@@ -65,7 +69,7 @@ class Interrupted(Aborted):
 
     def __init__(self, where: str, what: str, next_step: str, *, signal_number: int) -> None:
         super().__init__(where, what, next_step)
-        self.exit_code = 128 + signal_number
+        self.exit_code = SIGNAL_EXIT + signal_number
 
 
 class DamagedStream(Zvc69Error):

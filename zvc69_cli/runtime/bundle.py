@@ -120,7 +120,7 @@ def load_bundle(folder: Path) -> Bundle:
             hyper_channels=manifest["hyper_channels"],
             manifest=manifest,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RuntimeUnavailable(str(folder), f"the manifest is broken: {error!r}", _REINSTALL) from error
 
 

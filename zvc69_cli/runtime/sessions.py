@@ -73,6 +73,9 @@ def load_networks(bundle: Bundle, device: Device, threads: int, *, optimised: bo
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Stages of the pipeline share the cores: threads that spin while they wait halve its speed
+    # (640x360 on 2 cores: 7.9 frames a second with spinning, 14.7 without).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
     providers = session_providers(device)

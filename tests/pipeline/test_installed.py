@@ -1,0 +1,74 @@
+"""The pipeline with the bundle of this checkout: real networks, a small picture."""
+
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import zvc69_cli
+from tests.pipeline.engines import y4m_bytes
+from zvc69_cli.errors import RuntimeUnavailable, UnknownBundle
+from zvc69_cli.pipeline.decode import decode
+from zvc69_cli.pipeline.encode import encode
+from zvc69_cli.pipeline.places import Pipes
+from zvc69_cli.pipeline.resolve import DecodeOptions, EncodeOptions
+from zvc69_cli.runtime.settings import RunSettings
+
+
+def test_every_decoded_frame_is_the_encoders_own_reference():
+    shown, stream, out = [], io.BytesIO(), io.BytesIO()
+    options = EncodeOptions(run=RunSettings(device="cpu", threads=1))
+    pipes = Pipes(stdin=io.BytesIO(y4m_bytes(3, 70, 50)), stdout=stream)
+    encode("-", "-", options, pipes=pipes, compare=lambda frame, reference: shown.append(reference))
+    stream.seek(0)
+    frames = list(zvc69_cli.open(stream, RunSettings(device="cpu", threads=1)))
+    assert [frame.pts for frame in frames] == [reference.pts for reference in shown]
+    for frame, reference in zip(frames, shown, strict=True):
+        assert all(np.array_equal(getattr(frame, plane), getattr(reference, plane)) for plane in "yuv")
+    stats = decode(
+        "-",
+        "-",
+        DecodeOptions(run=RunSettings(device="cpu")),
+        pipes=Pipes(stdin=io.BytesIO(stream.getvalue()), stdout=out),
+    )
+    assert stats.frames == 3
+    assert out.getvalue().startswith(b"YUV4MPEG2 W70 H50 ")
+    assert stats.device == "cpu"
+    assert {each.name for each in stats.networks if each.busy_s > 0} == {"prior", "synthesise"}
+
+
+def test_arrays_in_memory_become_a_stream_and_come_back():
+    zvc = zvc69_cli
+    video = zvc.VideoFormat(width=64, height=48, time_base=Fraction(1, 25), frame_rate=Fraction(25))
+    encoder = zvc.Encoder(video, zvc.EncodeOptions.of(crf=30, device="cpu"))
+    stream = io.BytesIO()
+    writer = zvc.StreamWriter(stream, encoder.header)
+    for number in range(2):
+        y, chroma = np.full((48, 64), 50 + 90 * number, np.uint8), np.full((24, 32), 128, np.uint8)
+        encoder.send_frame(zvc.Frame(y=y, u=chroma, v=chroma, pts=number))
+        while packet := encoder.receive_packet():
+            writer.write_packet(packet)
+    writer.close()
+    stream.seek(0)
+    decoded = [int(frame.y.mean()) for frame in zvc.open(stream)]
+    assert decoded == [pytest.approx(50, abs=8), pytest.approx(140, abs=8)]
+
+
+def test_a_stream_of_another_bundle_is_refused_by_name_and_hash():
+    stream = io.BytesIO()
+    encode("-", "-", EncodeOptions(), pipes=Pipes(stdin=io.BytesIO(y4m_bytes(1)), stdout=stream))
+    header = zvc69_cli.StreamReader(io.BytesIO(stream.getvalue()), "clip").header
+    from dataclasses import replace
+
+    other = replace(header, bundle_name="zvc69-x", bundle_sha256=bytes(32))
+    with pytest.raises(UnknownBundle, match="zvc69-x"):
+        zvc69_cli.Decoder(other)
+
+
+def test_a_device_that_cannot_be_had_is_refused_before_anything_is_written(tmp_path):
+    options = EncodeOptions(run=RunSettings(device="cuda:63"))
+    pipes = Pipes(stdin=io.BytesIO(y4m_bytes(1)))
+    with pytest.raises(RuntimeUnavailable):
+        encode("-", str(tmp_path / "a.zvc69"), options, pipes=pipes)
+    assert not list(tmp_path.iterdir())

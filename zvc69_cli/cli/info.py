@@ -1,0 +1,249 @@
+"""`zvc69 info`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from zvc69_cli.cli.options import only_input, run_options
+from zvc69_cli.cli.report import clock_text, show_messages
+from zvc69_cli.cli.terminal import make_console, printing, standard_pipes, write_json
+from zvc69_cli.errors import DamagedStream
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from zvc69_cli.pipeline.inspect import StreamReport
+
+SCHEMA: Final = "zvc69-info/1"
+_RANGES: Final = {0: "not said", 1: "limited", 2: "full"}
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="IN")
+@click.option("-i", "--input", "in_name", metavar="IN", help="The input, instead of by place.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--frames", "with_frames", is_flag=True, help="Say it of every frame too.")
+@run_options
+def info_command(
+    paths: tuple[str, ...], in_name: str | None, as_json: bool, with_frames: bool, log_level: str, quiet: bool
+) -> None:
+    """Say what is in a .zvc69, and what is wrong with it.
+
+    Ends with exit code 7 where something is damaged or missing.
+    """
+    show_messages(log_level, is_quiet=quiet)
+    from zvc69_cli.pipeline.inspect import inspect
+
+    report = inspect(only_input(paths, in_name), pipes=standard_pipes(), with_frames=with_frames)
+    if as_json:
+        write_json(_facts(report, with_frames=with_frames))
+    else:
+        with printing():
+            _print_tables(report, with_frames=with_frames)
+    more = len(report.problems) - 1
+    if report.is_damaged:
+        raise DamagedStream(
+            report.name,
+            " and ".join(report.problems[:1] + (f"{more} more problems",) * bool(more)),
+            "`zvc69 decode --on-error conceal` writes what can be saved.",
+        )
+
+
+def _facts(report: StreamReport, *, with_frames: bool) -> dict[str, Any]:
+    """What `info --json` prints; fractions as text, so that they stay exact."""
+    header = report.header
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": report.name,
+        "size_bytes": report.size_bytes,
+        "complete": report.is_complete,
+        "problems": list(report.problems),
+        "video": asdict(header.video),
+        "start_pts": header.start_pts,
+        "frames": report.frame_count,
+        "duration_s": report.duration_s,
+        "video_kbps": report.video_kbps,
+        "payload_bytes": report.payload_bytes,
+        "copied_bytes": report.copied_bytes,
+        "overhead_bytes": report.overhead_bytes,
+        "kinds": {kind.name: asdict(tally) for kind, tally in report.kinds},
+        "longest_gop_frames": report.longest_gop,
+        "frame_headers": "full" if header.full_frame_headers else "compact",
+        "base_q": header.base_q_256 / 256,
+        "bundle": {
+            "name": header.bundle_name,
+            "sha256": header.bundle_sha256.hex(),
+            "installed": _has_bundle(report),
+        },
+        "copied_streams": [
+            {
+                "number": each.number,
+                "media": each.media,
+                "codec": each.codec,
+                "time_base": each.time_base,
+                "language": each.language,
+                "title": each.title,
+                "default": each.default,
+                **asdict(dict(report.copied)[each.number]),
+            }
+            if each.number in dict(report.copied)
+            else {
+                "number": each.number,
+                "media": each.media,
+                "codec": each.codec,
+                "time_base": each.time_base,
+                "language": each.language,
+                "title": each.title,
+                "default": each.default,
+                "packets": 0,
+                "size_bytes": 0,
+            }
+            for each in header.copied_streams
+        ],
+        "chapters": [asdict(each) for each in header.chapters],
+        "tags": dict(header.tags),
+        "settings": _note(header.settings_note),
+    }
+    if with_frames:
+        facts["per_frame"] = [{**asdict(each), "kind": each.kind.name} for each in report.frames]
+    exact: dict[str, Any] = _exact(facts)
+    return exact
+
+
+def _print_tables(report: StreamReport, *, with_frames: bool) -> None:
+    console = make_console()
+    console.print(_video_table(report))
+    console.print(_size_table(report))
+    if report.header.copied_streams:
+        console.print(_streams_table(report))
+    if with_frames:
+        console.print(_frames_table(report))
+    for problem in report.problems:
+        console.print(f"problem: {problem}", style="red", markup=False, highlight=False)
+
+
+def _video_table(report: StreamReport) -> Table:
+    header, video = report.header, report.header.video
+    rate = f"{float(video.frame_rate):.6g} fps ({video.frame_rate})" if video.frame_rate else "not said"
+    colour = video.colour
+    table = _facts_table(report.name)
+    table.add_row("video", f"{video.width}x{video.height}, {video.bit_depth} bits, 4:2:0, {rate}")
+    table.add_row(
+        "time", f"{clock_text(report.duration_s)} ({report.duration_s:.3f} s), base {video.time_base}"
+    )
+    if video.sample_aspect:
+        table.add_row("sample aspect", f"{video.sample_aspect.numerator}:{video.sample_aspect.denominator}")
+    if video.rotation_degrees:
+        table.add_row("rotation", f"{video.rotation_degrees} degrees clockwise")
+    table.add_row(
+        "colour",
+        f"primaries {colour.primaries}, transfer {colour.transfer}, matrix {colour.matrix} (H.273), "
+        f"range {_RANGES.get(colour.colour_range, colour.colour_range)}, "
+        f"chroma location {colour.chroma_location}",
+    )
+    if video.mastering_display is not None:
+        display = video.mastering_display
+        table.add_row("mastering", f"{float(display.min_luminance):g}..{float(display.max_luminance):g} cd/m2")
+    if video.content_light is not None:
+        table.add_row(
+            "light", f"MaxCLL {video.content_light.max_content}, MaxFALL {video.content_light.max_average}"
+        )
+    is_here = "installed" if _has_bundle(report) else "NOT installed here"
+    table.add_row("bundle", f"{header.bundle_name}, sha256 {header.bundle_sha256.hex()[:16]}..., {is_here}")
+    note = _note(header.settings_note)
+    if isinstance(note, dict):
+        settings = note.get("settings")
+        listed = (
+            ", ".join(f"{key} {value}" for key, value in settings.items()) if isinstance(settings, dict) else ""
+        )
+        table.add_row("made by", f"{note.get('program', '?')}, preset {note.get('preset', '?')}: {listed}")
+    for key, value in header.tags:
+        table.add_row(f"tag {key}", value)
+    if header.chapters:
+        table.add_row("chapters", str(len(header.chapters)))
+    complete = {True: "yes", False: "no: its encode was interrupted", None: "no: the end is missing"}
+    table.add_row("complete", complete[report.is_complete])
+    return table
+
+
+def _size_table(report: StreamReport) -> Table:
+    frames = report.frame_count
+    table = _facts_table("sizes")
+    for kind, tally in report.kinds:
+        table.add_row(
+            f"{kind.name} frames",
+            f"{tally.packets}, {tally.size_bytes} bytes, {tally.size_bytes / tally.packets:.0f} each",
+        )
+    table.add_row("GOP", f"at most {report.longest_gop} frames from keyframe to keyframe")
+    table.add_row("base q", f"{report.header.base_q_256 / 256:g} of 63")
+    table.add_row("video", f"{report.video_kbps:.2f} kb/s, {report.payload_bytes} bytes in {frames} frames")
+    if report.copied:
+        table.add_row("copied", f"{report.copied_bytes} bytes")
+    if report.overhead_bytes is not None and report.size_bytes is not None:
+        each = f", {report.overhead_bytes / frames:.1f} a frame" if frames else ""
+        table.add_row("container", f"{report.overhead_bytes} bytes{each}")
+        table.add_row("file", f"{report.size_bytes} bytes")
+    return table
+
+
+def _streams_table(report: StreamReport) -> Table:
+    from rich.table import Table
+
+    table = Table("stream", "media", "codec", "language", "title", "packets", "bytes", title="copied along")
+    tallies = dict(report.copied)
+    for each in report.header.copied_streams:
+        tally = tallies.get(each.number)
+        counts = (str(tally.packets), str(tally.size_bytes)) if tally else ("0", "0")
+        table.add_row(str(each.number), each.media, each.codec, each.language, each.title, *counts)
+    return table
+
+
+def _frames_table(report: StreamReport) -> Table:
+    from rich.table import Table
+
+    table = Table("frame", "kind", "pts", "bytes", "q", title="frames in coding order")
+    for each in report.frames:
+        table.add_row(
+            str(each.coding_index), each.kind.name, str(each.pts), str(each.payload_bytes), f"{each.q:g}"
+        )
+    return table
+
+
+def _facts_table(title: str) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    return Table(title=escape(title), show_header=False, title_justify="left", expand=False)
+
+
+def _has_bundle(report: StreamReport) -> bool:
+    from zvc69_cli.errors import RuntimeUnavailable
+    from zvc69_cli.runtime.bundle import find_bundle_by_hash
+
+    try:
+        find_bundle_by_hash(report.header.bundle_sha256, report.header.bundle_name)
+    except RuntimeUnavailable:
+        return False
+    return True
+
+
+def _note(text: str) -> Any:
+    """The settings note as JSON; as it is where it is none, None where it is absent."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def _exact(value: Any) -> Any:
+    """The same with every fraction as text."""
+    if isinstance(value, dict):
+        return {key: _exact(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(each) for each in value]
+    return str(value) if isinstance(value, Fraction) else value

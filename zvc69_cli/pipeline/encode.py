@@ -1,0 +1,331 @@
+"""A video goes in, a .zvc69 comes out: source, networks, entropy coding, writer, a thread each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from zvc69_cli.errors import SIGNAL_EXIT, Aborted, InputError, Interrupted
+from zvc69_cli.frames import CopiedPacket, Frame, Packet
+from zvc69_cli.pipeline.engine import Engines, InstalledEngines, plain_header
+from zvc69_cli.pipeline.places import (
+    PIPE,
+    Destination,
+    Pipes,
+    check_input,
+    choose_destination,
+    opened_for_writing,
+    writing,
+)
+from zvc69_cli.pipeline.queues import Channel, Line
+from zvc69_cli.pipeline.resolve import EncodeOptions
+from zvc69_cli.pipeline.stats import Clock, EncodeStats, Progress, Watch
+from zvc69_cli.pipeline.stop import StopRequest, interrupted_early
+
+if TYPE_CHECKING:
+    from zvc69_cli.container.layout import StreamHeader
+    from zvc69_cli.media.source import Source
+
+FRAMES_HELD: Final = 3  # frames that one channel holds
+PACKETS_A_FRAME: Final = 16  # copied packets that weigh as much as a frame
+MAX_PACK_THREADS: Final = 2
+
+Compare = Callable[[Frame, Frame], None]
+
+_log = logging.getLogger(__name__)
+
+
+def encode(
+    in_name: str,
+    out_name: str,
+    options: EncodeOptions,
+    *,
+    pipes: Pipes | None = None,
+    may_overwrite: Callable[[str], bool] = lambda name: False,
+    engines: Engines | None = None,
+    stop: StopRequest | None = None,
+    watch: Watch = lambda progress: None,
+    compare: Compare | None = None,
+) -> EncodeStats:
+    """Encode a video file, or raw video from a pipe, into a .zvc69.
+
+    in_name, out_name  files, or "-" for the standard streams in `pipes`
+    may_overwrite      asked before an existing file is replaced
+    watch              called about ten times a second, in the caller's thread
+    compare            called with every frame and what decoders will show of it
+    raises             one of errors.py; nothing is left under `out_name` then, and OUT.part only by Interrupted
+    """
+    from zvc69_cli.media.source import open_source
+
+    pipes = pipes or Pipes()
+    check_input(in_name, pipes)
+    destination = choose_destination(out_name, in_name, pipes, may_overwrite)
+    source = open_source(in_name, options.input, pipes.stdin)
+    stop = stop or StopRequest()
+    run = _Encode(in_name, source, options, stop, watch, compare)
+    try:
+        run.begin(engines or InstalledEngines())
+        with opened_for_writing(destination, pipes) as out:
+            run.write_to(out, destination)
+    except BaseException as failure:
+        if isinstance(failure, Interrupted) and run.frames_written:
+            raise _stopped_at_once(failure, destination) from failure
+        destination.discard()
+        raise
+    finally:
+        stop.is_under_way = False
+        run.close_source()
+    if run.was_cut and not run.frames_written:
+        destination.discard()
+        raise interrupted_early(stop.signal_number)
+    if run.was_cut:
+        destination.settle()
+        raise _cut_short(destination, run.frames_written, stop.signal_number)
+    destination.keep()
+    return run.stats()
+
+
+class _Encode:
+    """One encode: what its stages share."""
+
+    def __init__(
+        self,
+        in_name: str,
+        source: Source,
+        options: EncodeOptions,
+        stop: StopRequest,
+        watch: Watch,
+        compare: Compare | None,
+    ) -> None:
+        self._in_name = in_name
+        self._source = source
+        self._options = options
+        self._stop = stop
+        self._watch = watch
+        self._compare = compare
+        self._line = Line()
+        self._began = time.perf_counter()
+        self._clock = Clock(source.video.time_base, source.video.frame_rate)
+        self._waiting: list[Frame | CopiedPacket] = []
+        self._is_source_lent = False
+        self._is_source_exhausted = False
+        self._frames_read = 0
+        self._notes_said = 0
+        self._copied_packets = 0
+        self._payload_bytes = 0
+        self.frames_written = 0
+
+    def begin(self, engines: Engines) -> None:
+        """Read up to the first frame, which the header needs, and get the engine ready."""
+        self._items = iter(self._source)
+        for item in self._items:
+            self._waiting.append(item)
+            if isinstance(item, Frame):
+                break
+        else:
+            raise InputError(
+                self._in_name,
+                "there are 0 frames to encode",
+                "Check --seek and --frames, and that it is a video.",
+            )
+        self._say_notes()
+        self._engine = engines.for_encoding(self._options.run)
+        self._encoder = self._engine.encoder(self._source.video, self._options.codec)
+
+    def write_to(self, out: BinaryIO, destination: Destination) -> None:
+        """Run the line to its end, or to the end of what is under way when a stop is asked for."""
+        from zvc69_cli.container.writer import StreamWriter
+
+        with writing(destination.shown_name):
+            self._writer = StreamWriter(out, self._header())
+        line = self._line
+        arriving = _frames_channel(line)
+        quantised = _frames_channel(line)
+        packed = _frames_channel(line)
+        line.feed("read", self._read, arriving)
+        line.map("quantise", self._quantise, arriving, quantised)
+        line.map("pack", self._pack, quantised, packed, threads=min(MAX_PACK_THREADS, os.cpu_count() or 1))
+        line.drain(
+            "write",
+            packed,
+            lambda item: self._write(item, destination),
+            lambda: self._finish(out, destination),
+        )
+        self._is_source_lent = True
+        self._stop.is_under_way = True
+        self._began = time.perf_counter()
+        line.run(self._look)
+        if not self.was_cut and self.frames_written != self._frames_read:
+            raise Aborted(
+                destination.shown_name,
+                f"{self.frames_written} frames were written, should be {self._frames_read}",
+                "This is a fault of the program; please report it.",
+            )
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether a stop came before the end of the input."""
+        return not self._is_source_exhausted
+
+    def close_source(self) -> None:
+        if not self._is_source_lent:
+            self._source.close()
+
+    def stats(self) -> EncodeStats:
+        return EncodeStats(
+            frames=self.frames_written,
+            copied_packets=self._copied_packets,
+            stream_bytes=self._writer.bytes_written,
+            payload_bytes=self._payload_bytes,
+            overhead_bytes=self._writer.overhead_bytes,
+            duration_s=self._clock.duration_s,
+            wall_s=time.perf_counter() - self._began,
+            device=self._engine.device,
+            bundle_name=self._engine.bundle_name,
+            stages=self._line.times,
+            networks=self._engine.network_times,
+        )
+
+    def _header(self) -> StreamHeader:
+        start = self._waiting[-1]
+        source_name = "standard input" if self._in_name == PIPE else PurePath(self._in_name).name
+        try:
+            return replace(
+                plain_header(self._engine, self._source.video, self._options.codec),
+                total_frames=self._source.frame_count or 0,
+                start_pts=start.pts if isinstance(start, Frame) else 0,
+                copied_streams=self._source.copied_streams,
+                chapters=self._source.chapters,
+                tags=self._source.tags,
+                settings_note=settings_note(self._options, source_name) if self._options.with_note else "",
+            )
+        except ValueError as cause:
+            raise InputError(
+                self._in_name, f"cannot be stored: {cause}", "Remux it first, or leave the other streams out."
+            ) from cause
+
+    def _read(self) -> Generator[Frame | CopiedPacket, None, None]:
+        try:
+            while self._waiting:
+                yield self._count(self._waiting.pop(0))
+            for item in self._items:
+                yield self._count(item)
+            self._is_source_exhausted = True
+        finally:
+            self._source.close()
+
+    def _count(self, item: Frame | CopiedPacket) -> Frame | CopiedPacket:
+        self._frames_read += isinstance(item, Frame)
+        return item
+
+    def _quantise(self, item: Frame | CopiedPacket) -> Any:
+        if isinstance(item, CopiedPacket):
+            return item
+        quantised = self._encoder.quantise(item)
+        if self._compare is not None:
+            self._compare(item, self._encoder.reconstruct(quantised))
+        return quantised
+
+    def _pack(self, item: Any) -> Packet | CopiedPacket:
+        return item if isinstance(item, CopiedPacket) else self._encoder.pack(item)
+
+    def _write(self, item: Packet | CopiedPacket, destination: Destination) -> None:
+        with writing(destination.shown_name):
+            if isinstance(item, CopiedPacket):
+                self._write_copied(item)
+                return
+            self._writer.write_packet(item)
+        self._clock.show(item.pts)
+        self._payload_bytes += len(item.payload)
+        self.frames_written += 1
+
+    def _write_copied(self, packet: CopiedPacket) -> None:
+        try:
+            self._writer.write_copied(packet)
+        except ValueError as cause:
+            raise InputError(
+                self._in_name,
+                f"a packet of copied stream {packet.stream_number} cannot be stored: {cause}",
+                "Leave it out with --no-audio or --no-subtitles.",
+            ) from cause
+        self._copied_packets += 1
+
+    def _finish(self, out: BinaryIO, destination: Destination) -> None:
+        with writing(destination.shown_name):
+            self._writer.close(complete=self._is_source_exhausted)
+            out.flush()
+
+    def _say_notes(self) -> None:
+        """What the source did to the video since the last time; it goes on finding things."""
+        notes = self._source.notes[self._notes_said :]
+        self._notes_said += len(notes)
+        for note in notes:
+            _log.info("%s: %s", self._in_name, note)
+
+    def _look(self) -> None:
+        if self._stop.signal_number:
+            self._line.stop_feeding()
+        self._say_notes()
+        self._watch(
+            Progress(
+                frames=self.frames_written,
+                total_frames=self._source.frame_count,
+                payload_bytes=self._payload_bytes,
+                duration_s=self._clock.duration_s,
+            )
+        )
+
+
+def settings_note(options: EncodeOptions, source_name: str) -> str:
+    """JSON that says how a stream was made; nothing in it decides how it decodes."""
+    from zvc69_cli import __version__
+
+    return json.dumps(
+        {
+            "program": f"zvc69 {__version__}",
+            "source": source_name,
+            "preset": options.preset,
+            "settings": asdict(options.codec),
+        },
+        separators=(",", ":"),
+    )
+
+
+def weigh(item: Any) -> int:
+    return 1 if isinstance(item, CopiedPacket) else PACKETS_A_FRAME
+
+
+def _frames_channel(line: Line) -> Channel[Any]:
+    return line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
+
+
+def _stopped_at_once(failure: Interrupted, destination: Destination) -> Interrupted:
+    """After a second signal: no index, no trailer, but every frame that was written is whole."""
+    return Interrupted(
+        failure.where,
+        failure.what,
+        f"`zvc69 decode {destination.written_name} ...` plays what was written up to its last whole frame.",
+        signal_number=failure.exit_code - SIGNAL_EXIT,
+    )
+
+
+def _cut_short(destination: Destination, frames: int, signal_number: int) -> Interrupted:
+    if destination.is_direct:
+        return Interrupted(
+            destination.shown_name,
+            f"interrupted after {frames} frames; the stream is closed and marked incomplete",
+            "Decoders play it to its end.",
+            signal_number=signal_number,
+        )
+    return Interrupted(
+        destination.written_name,
+        f"interrupted after {frames} frames, which are whole; the stream is marked incomplete",
+        f"`zvc69 decode {destination.written_name} - | ffplay -` plays it.",
+        signal_number=signal_number,
+    )

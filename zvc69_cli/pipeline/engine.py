@@ -1,0 +1,150 @@
+"""Networks and tables, ready to code with: the one place where bundle, device and codec meet."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zvc69_cli.frames import Frame, Packet, VideoFormat
+from zvc69_cli.pipeline.queues import StageTime
+from zvc69_cli.pipeline.timed import TimedNetworks
+
+if TYPE_CHECKING:
+    from zvc69_cli.codec.settings import CodecSettings
+    from zvc69_cli.codec.tables import CodecTables
+    from zvc69_cli.container.layout import StreamHeader
+    from zvc69_cli.runtime.bundle import Bundle
+    from zvc69_cli.runtime.settings import RunSettings
+
+_log = logging.getLogger(__name__)
+
+
+class FrameEncoder(Protocol):
+    """What the pipeline asks of codec.encoder.Encoder; what is between quantise and pack is the codec's own."""
+
+    def quantise(self, frame: Frame) -> Any: ...
+
+    def pack(self, quantised: Any) -> Packet: ...
+
+    def reconstruct(self, quantised: Any) -> Frame: ...
+
+
+class FrameDecoder(Protocol):
+    """What the pipeline asks of codec.decoder.Decoder."""
+
+    def parse(self, packet: Packet) -> Any: ...
+
+    def reconstruct(self, quantised: Any) -> Frame: ...
+
+
+class Engine(Protocol):
+    """One bundle on one device."""
+
+    @property
+    def bundle_name(self) -> str: ...
+
+    @property
+    def bundle_sha256(self) -> bytes: ...
+
+    @property
+    def latent_channels(self) -> int: ...
+
+    @property
+    def hyper_channels(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def network_times(self) -> tuple[StageTime, ...]: ...
+
+    def encoder(self, video: VideoFormat, settings: CodecSettings) -> FrameEncoder: ...
+
+    def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder: ...
+
+
+class Engines(Protocol):
+    """Where engines come from; tests bring a toy."""
+
+    def for_encoding(self, run: RunSettings) -> Engine: ...
+
+    def for_decoding(self, header: StreamHeader, run: RunSettings) -> Engine: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledEngine:
+    """An Engine of a bundle that is on this machine."""
+
+    bundle_name: str
+    bundle_sha256: bytes
+    latent_channels: int
+    hyper_channels: int
+    device: str
+    networks: TimedNetworks
+    tables: CodecTables
+
+    @property
+    def network_times(self) -> tuple[StageTime, ...]:
+        return self.networks.times
+
+    def encoder(self, video: VideoFormat, settings: CodecSettings) -> FrameEncoder:
+        from zvc69_cli.codec.encoder import Encoder
+
+        return Encoder(video, settings, self.networks, self.tables)
+
+    def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder:
+        from zvc69_cli.codec.decoder import Decoder
+
+        return Decoder(video, base_q_256, self.networks, self.tables)
+
+
+class InstalledEngines:
+    """The engines of the installed bundles; both methods raise UnknownBundle and RuntimeUnavailable."""
+
+    def for_encoding(self, run: RunSettings) -> Engine:
+        """The default bundle on the device asked for."""
+        from zvc69_cli.runtime.bundle import find_bundle
+
+        return _load(find_bundle(), run)
+
+    def for_decoding(self, header: StreamHeader, run: RunSettings) -> Engine:
+        """The bundle that the stream was made with, found by its hash."""
+        from zvc69_cli.runtime.bundle import find_bundle_by_hash
+
+        return _load(find_bundle_by_hash(header.bundle_sha256, header.bundle_name), run)
+
+
+def _load(bundle: Bundle, run: RunSettings) -> Engine:
+    from zvc69_cli.codec.tables import CodecTables
+    from zvc69_cli.runtime.providers import choose_device
+    from zvc69_cli.runtime.sessions import load_networks
+
+    device = choose_device(run.device)
+    _log.info("device: %s (%s)", device.name, device.why)
+    return InstalledEngine(
+        bundle_name=bundle.name,
+        bundle_sha256=bundle.sha256,
+        latent_channels=bundle.latent_channels,
+        hyper_channels=bundle.hyper_channels,
+        device=device.name,
+        networks=TimedNetworks(load_networks(bundle, device, run.threads)),
+        tables=CodecTables.from_arrays(bundle.arrays),
+    )
+
+
+def plain_header(engine: Engine, video: VideoFormat, settings: CodecSettings) -> StreamHeader:
+    """What the header of a stream must say: what it holds and what decodes it."""
+    from zvc69_cli.codec.rate import base_q_256
+    from zvc69_cli.container.layout import StreamHeader
+
+    return StreamHeader(
+        video=video,
+        bundle_name=engine.bundle_name,
+        bundle_sha256=engine.bundle_sha256,
+        base_q_256=base_q_256(settings),
+        gop_frames=1,
+        latent_channels=engine.latent_channels,
+        hyper_channels=engine.hyper_channels,
+        full_frame_headers=settings.frame_headers == "full",
+    )

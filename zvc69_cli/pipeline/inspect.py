@@ -1,0 +1,184 @@
+"""What is in a .zvc69, found by walking it; damage is part of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from zvc69_cli.errors import DamagedPacket
+from zvc69_cli.frames import CopiedPacket, FrameKind, Packet
+from zvc69_cli.pipeline.places import PIPE, Pipes, opened_for_reading
+from zvc69_cli.pipeline.stats import Clock, bitrate_kbps
+
+if TYPE_CHECKING:
+    from zvc69_cli.container.layout import StreamHeader
+    from zvc69_cli.container.reader import StreamReader
+
+Q_UNIT: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFacts:
+    """One stored frame.
+
+    payload_bytes  its coded sections
+    q              its quality index, higher is better
+    """
+
+    coding_index: int
+    kind: FrameKind
+    pts: int
+    dts: int
+    payload_bytes: int
+    q: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Packets of one sort: how many, and their bytes."""
+
+    packets: int = 0
+    size_bytes: int = 0
+
+    def add(self, size_bytes: int) -> None:
+        self.packets += 1
+        self.size_bytes += size_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReport:
+    """One stream.
+
+    size_bytes       of the whole stream; None where it cannot be known (a pipe)
+    kinds            frames by their kind, those that occur
+    copied           packets by the number of their stream
+    longest_gop      frames from one keyframe to the next
+    is_complete      what the trailer says; None where there is none to say it
+    is_damaged       whether a packet is damaged or the end is missing
+    problems         all that is wrong, one sentence each
+    frames           empty unless asked for
+    """
+
+    name: str
+    header: StreamHeader
+    size_bytes: int | None
+    kinds: tuple[tuple[FrameKind, Tally], ...]
+    copied: tuple[tuple[int, Tally], ...]
+    duration_s: float
+    longest_gop: int
+    is_complete: bool | None
+    is_damaged: bool
+    problems: tuple[str, ...]
+    frames: tuple[FrameFacts, ...] = ()
+
+    @property
+    def frame_count(self) -> int:
+        return sum(tally.packets for _, tally in self.kinds)
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum(tally.size_bytes for _, tally in self.kinds)
+
+    @property
+    def copied_bytes(self) -> int:
+        return sum(tally.size_bytes for _, tally in self.copied)
+
+    @property
+    def overhead_bytes(self) -> int | None:
+        """What is neither a coded section nor a copied packet."""
+        return None if self.size_bytes is None else self.size_bytes - self.payload_bytes - self.copied_bytes
+
+    @property
+    def video_kbps(self) -> float:
+        return bitrate_kbps(self.payload_bytes, self.duration_s)
+
+
+def inspect(in_name: str, *, pipes: Pipes | None = None, with_frames: bool = False) -> StreamReport:
+    """Walk a stream from end to end; nothing is decoded, so no bundle is needed.
+
+    raises  UsageError, InputError; NotZvc69, LaterVersion, DamagedHeader where there is nothing to walk
+    """
+    from zvc69_cli.container.reader import StreamReader
+
+    with opened_for_reading(in_name, pipes or Pipes()) as source:
+        name = "standard input" if in_name == PIPE else in_name
+        reader = StreamReader(source, name)
+        walk = _Walk(reader, with_frames=with_frames)
+        walk.run()
+        return walk.report(name, _size_bytes(source))
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What has been counted so far."""
+
+    reader: StreamReader
+    with_frames: bool = field(kw_only=True)
+    kinds: dict[FrameKind, Tally] = field(default_factory=dict)
+    copied: dict[int, Tally] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
+    frames: list[FrameFacts] = field(default_factory=list)
+    clock: Clock | None = None
+    since_key: int = 0
+    longest_gop: int = 0
+
+    def run(self) -> None:
+        video = self.reader.header.video
+        self.clock = Clock(video.time_base, video.frame_rate)
+        for item in self._items():
+            if isinstance(item, CopiedPacket):
+                self.copied.setdefault(item.stream_number, Tally()).add(len(item.data))
+            else:
+                self._count(item, self.clock)
+
+    def report(self, name: str, size_bytes: int | None) -> StreamReport:
+        reader = self.reader
+        return StreamReport(
+            name=name,
+            header=reader.header,
+            size_bytes=size_bytes,
+            kinds=tuple(sorted(self.kinds.items())),
+            copied=tuple(sorted(self.copied.items())),
+            duration_s=self.clock.duration_s if self.clock else 0.0,
+            longest_gop=self.longest_gop,
+            is_complete=None if reader.trailer is None else reader.trailer.complete,
+            is_damaged=bool(self.damage) or reader.trailer is None,
+            problems=tuple(dict.fromkeys([*self.damage, *reader.problems])),
+            frames=tuple(self.frames),
+        )
+
+    def _items(self) -> Iterator[Packet | CopiedPacket]:
+        while True:
+            try:
+                item = self.reader.read()
+            except DamagedPacket as cause:
+                self.damage.append(cause.what)
+                self.reader.resync()
+                continue
+            if item is None:
+                return
+            yield item
+
+    def _count(self, packet: Packet, clock: Clock) -> None:
+        self.since_key = 1 if packet.is_key else self.since_key + 1
+        self.longest_gop = max(self.longest_gop, self.since_key)
+        self.kinds.setdefault(packet.kind, Tally()).add(len(packet.payload))
+        clock.show(packet.pts)
+        if self.with_frames:
+            self.frames.append(
+                FrameFacts(
+                    coding_index=packet.coding_index,
+                    kind=packet.kind,
+                    pts=packet.pts,
+                    dts=packet.dts,
+                    payload_bytes=len(packet.payload),
+                    q=(self.reader.header.base_q_256 + packet.q_offset) / Q_UNIT,
+                )
+            )
+
+
+def _size_bytes(source: BinaryIO) -> int | None:
+    if not source.seekable():
+        return None
+    return source.seek(0, 2)

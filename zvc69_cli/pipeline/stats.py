@@ -1,0 +1,137 @@
+"""What a run of the pipeline did, while it runs and when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from zvc69_cli.pipeline.queues import StageTime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands.
+
+    frames         written so far
+    total_frames   expected; None where nobody knows
+    payload_bytes  of those frames
+    duration_s     of those frames, as watched
+    """
+
+    frames: int
+    total_frames: int | None
+    payload_bytes: int
+    duration_s: float
+
+    @property
+    def bitrate_kbps(self) -> float:
+        return bitrate_kbps(self.payload_bytes, self.duration_s)
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeStats:
+    """What an encode did.
+
+    stream_bytes     everything written
+    payload_bytes    the coded sections of the frames
+    overhead_bytes   what the container added
+    copied_packets   of audio and subtitles
+    duration_s       of the video, as watched
+    wall_s           from the first frame to the last byte
+    stages           time per stage of the pipeline
+    networks         time per network, part of the stages' time
+    """
+
+    frames: int
+    copied_packets: int
+    stream_bytes: int
+    payload_bytes: int
+    overhead_bytes: int
+    duration_s: float
+    wall_s: float
+    device: str
+    bundle_name: str
+    stages: tuple[StageTime, ...] = ()
+    networks: tuple[StageTime, ...] = ()
+
+    @property
+    def entropy_s(self) -> float:
+        """Time of a core in the entropy coder; it takes turns with the networks for the cores."""
+        return sum(each.processor_s for each in self.stages if each.name == "pack")
+
+    @property
+    def bitrate_kbps(self) -> float:
+        return bitrate_kbps(self.payload_bytes, self.duration_s)
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames / self.wall_s if self.wall_s else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeStats:
+    """What a decode did.
+
+    concealed  frames that were damaged and are shown as the frame before them
+    is_cut     whether the stream ends before its end
+    problems   what was wrong with the stream, one sentence each; empty where it was whole
+    """
+
+    frames: int
+    copied_packets: int
+    payload_bytes: int
+    duration_s: float
+    wall_s: float
+    device: str
+    bundle_name: str
+    concealed: int = 0
+    is_cut: bool = False
+    problems: tuple[str, ...] = ()
+    stages: tuple[StageTime, ...] = ()
+    networks: tuple[StageTime, ...] = ()
+
+    @property
+    def entropy_s(self) -> float:
+        """Time in the entropy decoder: parsing without the prior that it waits for."""
+        return max(0.0, busy_s(self.stages, "parse") - busy_s(self.networks, "prior"))
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames / self.wall_s if self.wall_s else 0.0
+
+
+class Clock:
+    """The watched time of frames that pass by, exact whatever their rate."""
+
+    def __init__(self, time_base: Fraction, frame_rate: Fraction | None) -> None:
+        self._time_base = time_base
+        self._usual = Fraction(1) / (frame_rate * time_base) if frame_rate else Fraction(0)
+        self._first: int | None = None
+        self._last = 0
+        self._step = Fraction(0)
+
+    def show(self, pts: int) -> None:
+        if self._first is None:
+            self._first = pts
+        elif not self._usual:
+            self._step = Fraction(pts - self._last)
+        self._last = pts
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the end of the last, which lasts as the rate or the one before says."""
+        if self._first is None:
+            return 0.0
+        return float((self._last - self._first + (self._usual or self._step)) * self._time_base)
+
+
+def bitrate_kbps(size_bytes: int, duration_s: float) -> float:
+    return size_bytes * 8 / duration_s / 1000 if duration_s > 0 else 0.0
+
+
+def busy_s(times: tuple[StageTime, ...], name: str) -> float:
+    return sum(each.busy_s for each in times if each.name == name)
