@@ -1,0 +1,100 @@
+"""Speed on this machine: `python -m zvc69_cli.measure.speed_bench CLIP [--frames N] [--threads N] [--json FILE]`.
+
+Encodes and decodes a clip as `zvc69` does, after a short warm-up, and prints frames a second and where the time went.
+Stages overlap, so that their times add up to more than the wall's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zvc69_cli.media.settings import OutputSettings
+from zvc69_cli.pipeline.decode import decode
+from zvc69_cli.pipeline.encode import encode
+from zvc69_cli.pipeline.resolve import DecodeOptions, EncodeOptions
+from zvc69_cli.pipeline.stats import DecodeStats, EncodeStats
+from zvc69_cli.runtime.settings import RunSettings
+
+WARM_UP_FRAMES = 4
+
+
+def speed(clip: Path, frames: int, crf: float, run: RunSettings) -> tuple[EncodeStats, DecodeStats]:
+    """Encode the first frames of a clip to a file and decode that to raw video."""
+    with tempfile.TemporaryDirectory() as folder:
+        stream, raw = str(Path(folder) / "clip.zvc69"), str(Path(folder) / "clip.yuv")
+        options = EncodeOptions.of(
+            crf=crf, frames=frames, device=run.device, threads=run.threads, audio=False, subtitles=False
+        )
+        encoded = encode(str(clip), stream, options)
+        decoded = decode(stream, raw, DecodeOptions(run=run, output=OutputSettings(raw=True)))
+    return encoded, decoded
+
+
+def report(stats: EncodeStats | DecodeStats) -> dict[str, Any]:
+    """Frames a second and milliseconds a frame, by stage and by network."""
+    return {
+        "frames": stats.frames,
+        "frames_per_s": round(stats.frames_per_s, 2),
+        "ms_a_frame": {
+            **{each.name: round(1e3 * each.busy_s / stats.frames, 2) for each in stats.stages},
+            **{f"network {each.name}": round(1e3 * each.busy_s / stats.frames, 2) for each in stats.networks},
+            "entropy coding": round(1e3 * stats.entropy_s / stats.frames, 2),
+        },
+        "entropy_share": round(stats.entropy_s / sum(each.busy_s for each in stats.stages), 4),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m zvc69_cli.measure.speed_bench", description=__doc__)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--crf", type=float, default=28.0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args(arguments)
+    run = RunSettings(device=asked.device, threads=asked.threads)
+    speed(asked.clip, WARM_UP_FRAMES, asked.crf, run)
+    encoded, decoded = speed(asked.clip, asked.frames, asked.crf, run)
+    result = {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "device": encoded.device,
+        "clip": asked.clip.name,
+        "crf": asked.crf,
+        "encode": report(encoded),
+        "decode": report(decoded),
+    }
+    print(f"{result['machine']}; {result['clip']} at crf {asked.crf:g} on {result['device']}")
+    for name in ("encode", "decode"):
+        part: Any = result[name]
+        print(
+            f"{name}: {part['frames_per_s']} frames a second, entropy coding {100 * part['entropy_share']:.1f} %"
+        )
+        for stage, milliseconds in part["ms_a_frame"].items():
+            print(f"    {stage:<24} {milliseconds:8.2f} ms a frame")
+    if asked.json:
+        asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _processor() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
