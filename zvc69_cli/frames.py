@@ -150,7 +150,7 @@ class Packet:
     q_offset        1/256 of a quality index against the stream's base q
     references      bits of the decoded picture buffer's slots that the frame predicts from
     stored_in       slot that the decoded frame goes to; None when it is kept nowhere
-    symbol_crc      CRC-32 of the decoded symbols (FORMAT.md 6)
+    symbol_crc      CRC-32 of the decoded symbols (FORMAT.md 6.6)
     payload         the coded sections
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ class Checkpoint:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises WrongCheckpoint naming the field that differs."""
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=False)
-    except (OSError, RuntimeError, EOFError) as error:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WrongCheckpoint(f"{path}: cannot be read: {error}") from error
     if not isinstance(stored, dict) or "size" not in stored:
         raise WrongCheckpoint(f"{path}: not a checkpoint of this trainer")

@@ -4,7 +4,7 @@ An I frame is a hyper section and a latent section, each with its length before 
 one string (codec.entropy). The latent section says how it predicts and how it is cut, then holds one string, or the
 parallel form ZVCP with a string a slice.
 
-source  FORMAT.md 6
+source  FORMAT.md 6.2
 """
 
 from __future__ import annotations

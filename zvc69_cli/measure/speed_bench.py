@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     speed(asked.clip, WARM_UP_FRAMES, asked.crf, run)
     encoded, decoded = speed(asked.clip, asked.frames, asked.crf, run)
     result = {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": f"{processor_name()}, {os.cpu_count()} cores, {platform.system()}",
         "device": encoded.device,
         "clip": asked.clip.name,
         "crf": asked.crf,
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's own name, where the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -1,0 +1,144 @@
+"""The README of a bundle, made by measuring it: `python -m engines.training.card CHECKPOINT --test FOLDER`.
+
+Writes README.md, loss.png and curves.png into the bundle's folder; the bundle's hash does not cover them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.training.checkpoint import Checkpoint, load_checkpoint
+from zvc69_cli.measure import intra_bench
+from zvc69_cli.measure.speed_bench import processor_name
+from zvc69_cli.runtime.bundle import FILES, Bundle, load_bundle
+
+# Luma pixels for one position of each layer's grid, by the beginning of its name.
+GRID_PIXELS = {
+    "analyse": {
+        "entry": 64,
+        "analysis": 64,
+        "down": 256,
+        "hyper_block": 256,
+        "hyper_down1": 1024,
+        "hyper_down2": 4096,
+    },
+    "prior": {
+        "prior.up1": 4096,
+        "prior.block1": 1024,
+        "prior.up2": 1024,
+        "prior.block2": 256,
+        "prior.first": 256,
+        "prior.second": 256,
+    },
+    "synthesise": {"up": 256, "synthesis": 64, "exit": 64},
+}
+
+
+def kilo_macs_a_pixel(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Thousands of multiplications for a luma pixel, by network."""
+    totals = dict.fromkeys(GRID_PIXELS, 0.0)
+    for name, array in arrays.items():
+        if not name.endswith(".weight"):
+            continue
+        for network, grids in GRID_PIXELS.items():
+            for beginning, pixels in grids.items():
+                if name.startswith((f"{beginning}.", f"{beginning}_", f"{beginning}0", f"{beginning}1")):
+                    totals[network] += array.size / pixels / 1000
+    return totals
+
+
+def card(bundle: Bundle, checkpoint: Checkpoint, bench: str, data_note: str) -> str:
+    """The text of the README."""
+    macs = kilo_macs_a_pixel(bundle.arrays)
+    parameters = sum(array.size for name, array in bundle.arrays.items() if not name.startswith("tables."))
+    size = sum((bundle.folder / name).stat().st_size for name in FILES)
+    trained = ", ".join(f"{stage} {pixels / 1e9:.2f} gigapixels" for stage, pixels in checkpoint.pixels.items())
+    encode, decode = macs["analyse"] + macs["prior"], macs["prior"] + macs["synthesise"]
+    lines = [
+        f"# {bundle.name}",
+        "",
+        "Made by `python -m engines.training.card`, not by hand.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| SHA-256 | `{bundle.sha256.hex()}` |",
+        f"| trained on | {trained} (luma samples); {data_note} |",
+        f"| parameters | {parameters / 1e6:.2f} million |",
+        f"| bytes | {size / 1e6:.2f} million |",
+        "| kMAC a pixel | "
+        + ", ".join(f"{name} {value:.1f}" for name, value in macs.items())
+        + f"; to encode {encode:.1f} ({encode + macs['synthesise']:.1f} with its reconstruction), to decode {decode:.1f} |",
+        f"| measured | {datetime.date.today().isoformat()}, {processor_name()} |",
+        "",
+        "![loss](loss.png)",
+        "",
+        "Rate and quality, all-intra, real files with every byte of the container:",
+        "",
+        "![curves](curves.png)",
+        "",
+        bench.strip(),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def draw_loss(checkpoint: Checkpoint, path: Path) -> None:
+    """The history as a picture: each report in grey, their running mean in front."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    pixels = np.array([row[1] for row in checkpoint.history]) / 1e9
+    loss = np.array([row[2] for row in checkpoint.history])
+    width = max(1, min(25, len(loss) // 8))
+    smooth = np.convolve(loss, np.ones(width) / width, "valid")
+    figure, axes = plt.subplots(figsize=(7, 3), dpi=90)
+    axes.plot(pixels, loss, color="0.8", linewidth=0.6)
+    axes.plot(pixels[width - 1 :], smooth, color="tab:blue", linewidth=1.4)
+    axes.set_xlabel("gigapixels trained")
+    axes.set_ylabel("loss (raw weights)")
+    axes.set_ylim(float(np.percentile(loss, 0.5)) * 0.95, float(np.percentile(loss, 97)))
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m engines.training.card", description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--test", type=Path, required=True, help="folder of test clips and pictures")
+    parser.add_argument("--bundle", type=Path, default=Path("engines/zvc69-s"))
+    parser.add_argument("--frames", default="10", help="first frames of each clip")
+    parser.add_argument("--cache", type=Path, help="keeps the peers' results")
+    parser.add_argument("--data-note", default="see the manifest", help="what it was trained on, in words")
+    parser.add_argument("--json", type=Path, help="every measurement")
+    asked = parser.parse_args(arguments)
+    bundle = load_bundle(asked.bundle)
+    checkpoint = load_checkpoint(asked.checkpoint)
+    beside = asked.bundle / "bench.md"
+    call: list[Any] = ["--data", asked.test, "--frames", asked.frames, "--bundle", bundle.name]
+    call += ["--markdown", beside, "--picture", asked.bundle / "curves.png"]
+    for name, value in (("--cache", asked.cache), ("--json", asked.json)):
+        call += [name, value] if value else []
+    code = intra_bench.main([str(each) for each in call])
+    if code:
+        return code
+    draw_loss(checkpoint, asked.bundle / "loss.png")
+    text = card(bundle, checkpoint, beside.read_text(encoding="utf-8"), asked.data_note)
+    (asked.bundle / "README.md").write_text(text, encoding="utf-8")
+    beside.unlink()
+    print(asked.bundle / "README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

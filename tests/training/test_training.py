@@ -1,0 +1,163 @@
+"""The trainer on tiny data: it learns, it goes on, it exports, it refuses what it cannot use. Needs the [train] extra."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the [train] extra is not installed")
+pytest.importorskip("onnx", reason="the [train] extra is not installed")
+image = pytest.importorskip("PIL.Image", reason="the [train] extra is not installed")
+
+from engines.training import export, train  # noqa: E402
+from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from engines.training.data import NoTrainingData, PixelPool, load_pictures, rgb_to_planes  # noqa: E402
+from engines.training.klt import klt_basis  # noqa: E402
+from engines.training.model import (  # noqa: E402
+    IntraNetwork,
+    ModelSize,
+    features_to_planes,
+    planes_to_features,
+    psnr_611,
+)
+from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables, weighted_cost_bits  # noqa: E402
+from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
+
+
+def _scene(seed, side=288):
+    """A picture with edges, ramps and texture."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((side, side))
+    picture = np.zeros((side, side, 3))
+    for _ in range(12):
+        centre, angle, colour = rng.random(2) * side, rng.random() * 7, rng.random(3) * 255
+        half = (rows - centre[0]) * np.cos(angle) + (columns - centre[1]) * np.sin(angle) > 0
+        picture[half] = picture[half] * 0.4 + colour * 0.6
+    waves = 20 * np.sin(rows / rng.integers(3, 20) + columns / rng.integers(3, 20))
+    return np.clip(picture + waves[..., None] + rng.normal(0, 3, picture.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory):
+    """A shard of six pictures and one that is broken."""
+    folder = tmp_path_factory.mktemp("data")
+    with tarfile.open(folder / "train_images_00.tar", "w") as tar:
+        for number in range(7):
+            data = io.BytesIO(b"no picture")
+            if number < 6:
+                data = io.BytesIO()
+                image.fromarray(_scene(number)).save(data, "png")
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = len(data.getvalue())
+            tar.addfile(member, io.BytesIO(data.getvalue()))
+    return folder
+
+
+def test_a_broken_picture_is_named_and_skipped(shard, capsys):
+    assert len(load_pictures(shard, 64)) == 6
+    assert "skipped, cannot be decoded: train_images_00.tar/6.png" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(NoTrainingData, match="no shards"):
+        load_pictures(tmp_path, 64)
+
+
+def test_pictures_that_are_too_small_are_refused(shard):
+    with pytest.raises(NoTrainingData, match="none of 1000 or more"):
+        load_pictures(shard, 1000)
+
+
+def test_crops_are_pieces_of_the_pictures():
+    y, u, v = rgb_to_planes(_scene(1, 64))
+    pool = PixelPool([(y, u, v)], torch.device("cpu"))
+    crops = pool.crops(4, 64)
+    for crop in crops[0]:
+        turned = (crop[0] * 255).round().to(torch.uint8).numpy()
+        due = [y, y[:, ::-1], y.T, y[:, ::-1].T]
+        assert any(np.array_equal(turned, each) for each in due)
+
+
+def test_features_are_the_planes_in_another_order():
+    planes = [torch.rand(2, 1, side, side) for side in (32, 16, 16)]
+    back = features_to_planes(planes_to_features(*planes))
+    assert all(torch.equal(a, b) for a, b in zip(planes, back, strict=True))
+
+
+def test_the_klt_start_is_a_codec_before_the_first_step(shard):
+    """At least 30 dB at q 20 with no training at all."""
+    pool = PixelPool(load_pictures(shard, 256), torch.device("cpu"))
+    network = IntraNetwork()
+    network.start_from_klt(*klt_basis(pool, 192))
+    features = planes_to_features(*pool.crops(4, 256))
+    with torch.no_grad():
+        coded = network(features, torch.full((4,), 20), noise=False)
+    assert psnr_611(coded.features, features).mean() >= 30
+
+
+@pytest.mark.slow
+def test_a_piece_trains_saves_and_is_gone_on_from(shard, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
+    out = tmp_path / "piece.pt"
+    call = ["--data", str(shard), "--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "2"]
+    assert train.main([*call, "--minutes", "0.08", "--seed", "1"]) == 0
+    first = load_checkpoint(out)
+    assert first.pixels["intra"] > 0
+    assert first.history
+    assert train.main([*call, "--minutes", "0.05", "--resume", str(out), "--cooldown"]) == 0
+    second = load_checkpoint(out)
+    assert second.pixels["intra"] > first.pixels["intra"]
+    assert len(second.history) > len(first.history)
+    assert "Mpx/s" in capsys.readouterr().out
+
+
+def test_no_data_is_said_and_exits_with_2(tmp_path, capsys):
+    code = train.main(
+        ["--data", str(tmp_path), "--out", str(tmp_path / "a.pt"), "--minutes", "1", "--device", "cpu"]
+    )
+    assert code == 2
+    assert "no shards" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    size = ModelSize(latent=64)
+    path = tmp_path / "other.pt"
+    save_checkpoint(Checkpoint(size=size, weights={}), path)
+    with pytest.raises(WrongCheckpoint, match="latent is 64, should be 192"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "no.pt"
+    path.write_bytes(content)
+    with pytest.raises(WrongCheckpoint):
+        load_checkpoint(path)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_a_bundle_and_a_bundle_a_checkpoint(shard, tmp_path):
+    """Export checks itself: graphs against PyTorch, priors against the oracle, a decode against its encode."""
+    checkpoint = export.checkpoint_of_bundle(find_bundle().folder)
+    pictures = [tuple(plane.copy() for plane in planes) for planes in load_pictures(shard, 256)]
+    cropped = [(y[:256, :256], u[:128, :128], v[:128, :128]) for y, u, v in pictures]
+    folder = tmp_path / "zvc69-s"
+    export.export_bundle(checkpoint, folder, cropped[:1], cropped[1:3])
+    again = export.checkpoint_of_bundle(folder)
+    assert set(again.weights) == set(IntraNetwork().state_dict())
+    for name, weight in checkpoint.weights.items():
+        apart = (weight - again.weights[name]).abs().max()
+        assert apart <= 0.02 * weight.abs().max() + 0.01, name
+
+
+def test_fitted_tables_cost_less_than_the_gaussian_ones():
+    rng = np.random.default_rng(0)
+    counts = SymbolCounts()
+    indexes = rng.integers(10, 50, 200_000)
+    scales = 0.05 * np.exp(indexes * np.log(2000) / 63)
+    counts.add(np.rint(rng.laplace(0, scales * 0.6)).astype(int), indexes)
+    fitted = weighted_cost_bits(fit_tables(counts), counts.counts)
+    assert fitted < 0.99 * weighted_cost_bits(gaussian_tables(), counts.counts)
