@@ -74,7 +74,8 @@ def card(bundle: Bundle, checkpoint: Checkpoint, bench: str, data_note: str) -> 
         f"| bytes | {size / 1e6:.2f} million |",
         "| kMAC a pixel | "
         + ", ".join(f"{name} {value:.1f}" for name, value in macs.items())
-        + f"; to encode {encode:.1f} ({encode + macs['synthesise']:.1f} with its reconstruction), to decode {decode:.1f} |",
+        + f"; to encode {encode:.1f} ({encode + macs['synthesise']:.1f} with its reconstruction), "
+        + f"to decode {decode:.1f} |",
         f"| measured | {datetime.date.today().isoformat()}, {processor_name()} |",
         "",
         "![loss](loss.png)",

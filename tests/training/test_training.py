@@ -1,4 +1,4 @@
-"""The trainer on tiny data: it learns, it goes on, it exports, it refuses what it cannot use. Needs the [train] extra."""
+"""The trainer on tiny data: it trains, goes on, exports, refuses. Needs the [train] extra."""
 
 from __future__ import annotations
 
