@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := samples/cafe_640x360.mp4
 
-.PHONY: demo test unit lint types bench wheel clean
+.PHONY: demo test test-training unit lint types bench wheel clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,14 @@ test: $(VENV)/installed-dev  ## all tests, with coverage
 
 unit: $(VENV)/installed-dev  ## all but whole encodes and builds
 	$(BIN)/python -m pytest -n auto -m 'not slow'
+
+$(VENV)/installed-train: pyproject.toml $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	touch $@
+
+test-training: $(VENV)/installed-train  ## the trainer's tests; installs PyTorch
+	$(BIN)/python -m pytest tests/training
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ class Checkpoint:
     pixels     luma samples trained on, by stage
     history    rows of stage, pixels, loss, bits a pixel, mean squared error
     optimiser  raw weights and the optimisers' state; None in a checkpoint that was made to be small
+    scales     fixed points of the prior once it has been trained as integers (engines.training.exact); else None
     """
 
     size: ModelSize
@@ -32,6 +33,7 @@ class Checkpoint:
     pixels: dict[str, int] = field(default_factory=dict)
     history: list[tuple[str, int, float, float, float]] = field(default_factory=list)
     optimiser: dict[str, Any] | None = None
+    scales: dict[str, tuple[float, float]] | None = None
 
     def network(self) -> IntraNetwork:
         network = IntraNetwork(self.size)
@@ -57,6 +59,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         pixels=dict(stored.get("pixels", {})),
         history=[tuple(row[:5]) for row in stored.get("history", [])],
         optimiser=stored.get("optimiser"),
+        scales=stored.get("scales"),
     )
 
 
@@ -70,6 +73,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "pixels": checkpoint.pixels,
         "history": checkpoint.history,
         "optimiser": checkpoint.optimiser,
+        "scales": checkpoint.scales,
     }
     beside = path.with_name(path.name + ".new")
     torch.save(stored, beside)

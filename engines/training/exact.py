@@ -3,16 +3,18 @@
 Every tensor is an integer in fixed point: a power of two as scale, one a tensor, one a row for weights. A layer is
 acc = W a + B, out = clip(floor((leaky(acc) + half) 2^-n)). The precision of a row is the largest for which
 sum |W| max|a| + |B| + half stays below 2^24: float32 then holds every partial sum exactly, whatever the order.
-The arithmetic itself is defined by zvc69_cli.codec.prior; this module only chooses the integers.
+The arithmetic itself is defined by zvc69_cli.codec.prior; this module chooses the integers, and trains through them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.training.model import (
@@ -22,10 +24,12 @@ from engines.training.model import (
     Q_LEVELS,
     Block,
     IntraNetwork,
+    PriorNetwork,
 )
-from engines.training.tables import INDEXES_PER_NAT, SCALE_LOW
+from engines.training.scales import INDEXES_PER_NAT, SCALE_LOW
 from zvc69_cli.codec.prior import (
     ACTIVATION_LIMIT,
+    HEAD_LIMIT,
     HYPER_LIMIT,
     INDEX_FRACTION,
     MEAN_FRACTION,
@@ -35,44 +39,98 @@ from zvc69_cli.codec.prior import (
 WEIGHT_LIMIT = 2047
 EXACT_LIMIT = 2**24
 HEADROOM = 1.5  # what calibration saw, times this, still fits
+SLOPES = {"branch_in": BRANCH_SLOPE, "feed_in": FEED_SLOPE}
 
 Arrays = dict[str, np.ndarray]
+Scales = dict[str, tuple[float, float]]  # input and output scale of each layer: integer = real * scale
 
 
-def integer_prior(network: IntraNetwork, calibrate: Callable[[], None]) -> Arrays:
-    """The arrays of codec.prior.IntegerPrior, named as there.
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """One layer: weight [out, ...] as in the convolution, bias [out] and shift [out], whole numbers in float64."""
 
-    calibrate  runs the network on typical pictures at every q; the largest activations are recorded meanwhile
+    weight: Tensor
+    bias: Tensor
+    shift: Tensor
+
+
+def find_scales(prior: PriorNetwork, calibrate: Callable[[], None]) -> Scales:
+    """The scale of every tensor, from the largest values that it takes.
+
+    calibrate  runs the prior on typical pictures at every q
     """
-    peaks = _Peaks(network.prior)
+    peaks = _Peaks(prior)
     calibrate()
     peaks.close()
-    prior, latent = network.prior, network.size.latent
+    names = {module: name for name, module in prior.named_modules()}
+    scales: Scales = {}
+
+    def block(each: Block, entering: float) -> float:
+        trunk = entering
+        if each.adapt is not None:
+            reach = (peaks.into(each.branch_in), peaks.into(each.feed_in))
+            trunk = _power_of_two(max(*reach, peaks.out_of(each.branch_out), peaks.out_of(each.feed_out)))
+            scales[names[each.adapt]] = (entering, trunk)
+        inside = [
+            _power_of_two(peaks.into(layer)) for layer in (each.depthwise, each.branch_out, each.feed_out)
+        ]
+        scales[names[each.branch_in]] = (trunk, inside[0])
+        scales[names[each.depthwise]] = (inside[0], inside[1])
+        scales[names[each.branch_out]] = (inside[1], trunk)
+        scales[names[each.feed_in]] = (trunk, inside[2])
+        scales[names[each.feed_out]] = (inside[2], trunk)
+        return trunk
+
+    trunk = _power_of_two(max(peaks.into(prior.block1.branch_in), peaks.into(prior.block1.feed_in)))
+    scales["up1"] = (1.0, trunk)
+    trunk = block(prior.block1, trunk)
+    entering = _power_of_two(peaks.out_of(prior.up2))
+    scales["up2"] = (trunk, entering)
+    trunk = block(prior.block2, entering)
+    for each in prior.first_blocks:
+        trunk = block(each, trunk)
+    scales["first_head"] = (trunk, 1.0)
+    trunk = 1.0  # the second pass sees integers in the units of the first pass's head
+    for each in prior.second_blocks:
+        trunk = block(each, trunk)
+    scales["second_head"] = (trunk, 1.0)
+    return scales
+
+
+def integer_arrays(prior: PriorNetwork, scales: Scales) -> Arrays:
+    """The arrays of codec.prior.IntegerPrior, named as there; raises ValueError where a layer does not fit."""
     arrays: Arrays = {}
-
-    scale1 = _power_of_two(max(peaks.into(prior.block1.branch_in), peaks.into(prior.block1.feed_in)))
-    arrays |= _layer("up1", prior.up1, 1.0, scale1, input_limit=HYPER_LIMIT)
-    arrays |= _block("block1", prior.block1, scale1, peaks)[0]
-    scale2 = _power_of_two(peaks.out_of(prior.up2))
-    arrays |= _layer("up2", prior.up2, scale1, scale2)
-    block, scale = _block("block2", prior.block2, scale2, peaks)
-    arrays |= block
-    for number, module in enumerate(prior.first_blocks):
-        block, scale = _block(f"first{number}", module, scale, peaks)
-        arrays |= block
-    head_gain = _head_gain(latent)
-    arrays |= _layer("first_head", prior.first_head, scale, 1.0, output_gain=head_gain)
-
-    # The second pass sees integers in the units of the first pass's head.
-    units = _second_units(latent)
-    scale = 1.0
-    for number, module in enumerate(prior.second_blocks):
-        block, scale = _block(
-            f"second{number}", module, scale, peaks, input_gain=units if number == 0 else None
-        )
-        arrays |= block
-    arrays |= _layer("second_head", prior.second_head, scale, 1.0, output_gain=head_gain)
+    for name, layer in _layers(prior).items():
+        chosen = _integers(name, layer, scales[name], prior.latent)
+        stem = f"prior.{_stored_name(name)}"
+        shape = (layer.out_channels, 3, 3) if layer.groups > 1 else (layer.out_channels, layer.in_channels)
+        arrays[f"{stem}.weight"] = chosen.weight.reshape(shape).to(torch.int16).numpy()
+        arrays[f"{stem}.bias"] = chosen.bias.to(torch.int32).numpy()
+        arrays[f"{stem}.shift"] = chosen.shift.to(torch.uint8).numpy()
+        # Not needed to decode: with these two powers of two the trainer finds the real weights again.
+        arrays[f"{stem}.scales"] = np.array([math.log2(each) for each in scales[name]], np.int8)
     return arrays
+
+
+def trained_prior(arrays: Mapping[str, np.ndarray], prior: PriorNetwork) -> tuple[dict[str, Tensor], Scales]:
+    """The real weights that `integer_arrays` was given, as near as its integers hold them, and the scales.
+
+    prior  any network of that size: for its names and shapes
+    """
+    weights: dict[str, Tensor] = {}
+    scales: Scales = {}
+    for name, layer in _layers(prior).items():
+        stem = f"prior.{_stored_name(name)}"
+        entering, leaving = (2.0 ** float(value) for value in arrays[f"{stem}.scales"])
+        scales[name] = (entering, leaving)
+        shift = torch.from_numpy(arrays[f"{stem}.shift"].astype(np.float64))
+        step = entering / leaving * 2.0**-shift
+        weight = torch.from_numpy(arrays[f"{stem}.weight"].astype(np.float64)).flatten(1) * step[:, None]
+        bias = torch.from_numpy(arrays[f"{stem}.bias"].astype(np.float64)) * step / entering
+        gain_in, gain_out = _gains(name, prior.latent)
+        weights[f"{name}.weight"] = (weight / gain_in / gain_out[:, None]).reshape(layer.weight.shape).float()
+        weights[f"{name}.bias"] = (bias / gain_out).float()
+    return weights, scales
 
 
 def scale_offsets(network: IntraNetwork) -> np.ndarray:
@@ -90,12 +148,78 @@ def hyper_offsets(network: IntraNetwork) -> np.ndarray:
     return torch.round(index.clamp(0, (SCALE_LEVELS - 1) * INDEX_FRACTION)).to(torch.int16).numpy()
 
 
+class ExactPrior:
+    """PriorNetwork as it will run: the same integers, with gradients that pass through every rounding.
+
+    Its weights are those of `prior`; training them trains what is exported. Stands in for IntraNetwork.prior.
+    """
+
+    def __init__(self, prior: PriorNetwork, scales: Scales) -> None:
+        self._prior = prior
+        self._scales = scales
+        self._names = {module: name for name, module in prior.named_modules()}
+
+    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        prior = self._prior
+        x = hyper.clamp(-HYPER_LIMIT, HYPER_LIMIT)
+        x = self._block(prior.block1, F.pixel_shuffle(self._run(prior.up1, x), 2))
+        x = self._block(prior.block2, F.pixel_shuffle(self._run(prior.up2, x), 2))[:, :, :height, :width]
+        for each in prior.first_blocks:
+            x = self._block(each, x)
+        return self._prediction(self._run(prior.first_head, x))
+
+    def second(self, known: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        units = _second_units(self._prior.latent).to(state).view(1, -1, 1, 1)
+        x = torch.cat([known * HYPER_GAIN, state], 1) / units
+        x = _through(torch.round, x).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        for each in self._prior.second_blocks:
+            x = self._block(each, x)
+        mean, log_scale, _ = self._prediction(self._run(self._prior.second_head, x))
+        return mean, log_scale
+
+    def _block(self, block: Block, x: Tensor) -> Tensor:
+        if block.adapt is not None:
+            x = self._run(block.adapt, x)
+        for path in ((block.branch_in, block.depthwise, block.branch_out), (block.feed_in, block.feed_out)):
+            branch = x
+            for layer in path:
+                branch = self._run(layer, branch)
+            x = (x + branch).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return x
+
+    def _run(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        name = self._names[layer]
+        entering, leaving = self._scales[name]
+        with torch.no_grad():
+            chosen = _integers(name, layer, (entering, leaving), self._prior.latent)
+            step = (2.0**-chosen.shift).float().to(x.device)
+            weight_due = chosen.weight.float().to(x.device) * step.view(-1, 1, 1, 1)
+            bias_due = chosen.bias.float().to(x.device) * step
+            half = torch.where(chosen.shift > 0, 0.5, 0.0).float().to(x.device).view(1, -1, 1, 1)
+        gain_in, gain_out = (each.to(x) for each in _gains(name, self._prior.latent))
+        factor = gain_out.view(-1, 1, 1, 1)
+        weight = layer.weight * (leaving / entering) * gain_in.view(1, -1, 1, 1) * factor
+        bias = layer.bias * leaving * gain_out
+        weight, bias = weight + (weight_due - weight).detach(), bias + (bias_due - bias).detach()
+        x = F.conv2d(x, weight, bias, padding=layer.padding, groups=layer.groups)
+        slope = SLOPES.get(name.rsplit(".", 1)[-1], 1.0)
+        x = F.leaky_relu(x, slope) if slope != 1.0 else x
+        limit = HEAD_LIMIT if name.endswith("_head") else ACTIVATION_LIMIT
+        return _through(torch.floor, x + half).clamp(-limit, limit)
+
+    def _prediction(self, head: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        state = head / _head_gain(self._prior.latent).to(head).view(1, -1, 1, 1)
+        mean, log_scale = state.chunk(2, 1)
+        return mean, log_scale, state
+
+
 class _Peaks:
     """The largest absolute value that entered and left every convolution."""
 
     def __init__(self, module: nn.Module) -> None:
         self._seen: dict[nn.Module, tuple[float, float]] = {}
-        self._hooks = [each.register_forward_hook(self._record) for each in _convolutions(module)]
+        layers = [each for each in module.modules() if isinstance(each, nn.Conv2d)]
+        self._hooks = [each.register_forward_hook(self._record) for each in layers]
 
     def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         entered, left = self._seen.get(layer, (0.0, 0.0))
@@ -115,123 +239,53 @@ class _Peaks:
             hook.remove()
 
 
-def _convolutions(module: nn.Module) -> Iterator[nn.Conv2d]:
-    return (each for each in module.modules() if isinstance(each, nn.Conv2d))
+def _integers(name: str, layer: nn.Conv2d, scales: tuple[float, float], latent: int) -> Integers:
+    """The finest integers of one layer whose sums float32 holds.
 
-
-def _power_of_two(peak: float) -> float:
-    """The largest power of two with which `peak`, with headroom, stays within the activations' limit."""
-    return 2.0 ** math.floor(math.log2(ACTIVATION_LIMIT / max(peak * HEADROOM, 1e-6)))
-
-
-def _block(
-    name: str, block: Block, input_scale: float, peaks: _Peaks, input_gain: Tensor | None = None
-) -> tuple[Arrays, float]:
-    """The arrays of one block, and the scale of its trunk."""
-    arrays: Arrays = {}
-    trunk = input_scale
-    if block.adapt is not None:
-        trunk = _power_of_two(
-            max(
-                peaks.into(block.branch_in),
-                peaks.into(block.feed_in),
-                peaks.out_of(block.branch_out),
-                peaks.out_of(block.feed_out),
-            )
-        )
-        arrays |= _layer(f"{name}.adapt", block.adapt, input_scale, trunk, input_gain=input_gain)
-    inside = [_power_of_two(peaks.into(layer)) for layer in (block.depthwise, block.branch_out, block.feed_out)]
-    arrays |= _layer(f"{name}.branch_in", block.branch_in, trunk, inside[0], slope=BRANCH_SLOPE)
-    arrays |= _layer(f"{name}.depthwise", block.depthwise, inside[0], inside[1])
-    arrays |= _layer(f"{name}.branch_out", block.branch_out, inside[1], trunk)
-    arrays |= _layer(f"{name}.feed_in", block.feed_in, trunk, inside[2], slope=FEED_SLOPE)
-    arrays |= _layer(f"{name}.feed_out", block.feed_out, inside[2], trunk)
-    return arrays, trunk
-
-
-def _layer(
-    name: str,
-    layer: nn.Conv2d,
-    input_scale: float,
-    output_scale: float,
-    *,
-    slope: float = 1.0,
-    input_limit: int = ACTIVATION_LIMIT,
-    input_gain: Tensor | None = None,
-    output_gain: Tensor | None = None,
-) -> Arrays:
-    """Integer weight [out, in] or [out, 3, 3], bias [out] and shift [out] of one convolution.
-
-    input_gain   real value of one unit of each input channel, where they differ
-    output_gain  factor for each output channel
-    raises       ValueError where no precision makes a row fit, or an output is finer than its accumulator
+    raises  ValueError where an output is finer than its accumulator
     """
-    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
-    if input_gain is not None:
-        weight = weight * input_gain[None, :, None, None]
-    if output_gain is not None:
-        weight, bias = weight * output_gain[:, None, None, None], bias * output_gain
-    weight = weight.flatten(1)
-    finest = torch.floor(torch.log2(WEIGHT_LIMIT / weight.abs().amax(1).clamp_min(1e-9)))
+    entering, leaving = scales
+    gain_in, gain_out = (each.to(layer.weight.device) for each in _gains(name, latent))
+    weight = layer.weight.detach().double() * gain_in.view(1, -1, 1, 1) * gain_out.view(-1, 1, 1, 1)
+    bias = layer.bias.detach().double() * gain_out
+    flat = weight.flatten(1)
+    limit = HYPER_LIMIT if name == "up1" else ACTIVATION_LIMIT
+    slope = SLOPES.get(name.rsplit(".", 1)[-1], 1.0)
     # A row of zeros would ask for precision without end.
-    precision = finest.clamp_max(24)
+    precision = torch.floor(torch.log2(WEIGHT_LIMIT / flat.abs().amax(1).clamp_min(1e-9))).clamp_max(24)
     while True:
-        shift = precision + math.log2(input_scale) - math.log2(output_scale)
+        shift = precision + math.log2(entering) - math.log2(leaving)
         if (shift < 0).any():
             raise ValueError(f"{name}: the output is finer than the accumulator")
         half = torch.where(shift > 0, 2.0 ** (shift - 1), torch.zeros_like(shift))
-        integer_weight = torch.round(weight * 2 ** precision[:, None])
-        integer_bias = torch.round(bias * input_scale * 2**precision)
-        largest = integer_weight.abs().sum(1) * input_limit + integer_bias.abs() + half
-        if slope != 1.0:
-            largest = torch.maximum(largest, half / slope)
+        rows = torch.round(flat * 2 ** precision[:, None])
+        offset = torch.round(bias * entering * 2**precision)
+        largest = torch.maximum(rows.abs().sum(1) * limit + offset.abs() + half, half / slope)
         over = largest >= EXACT_LIMIT
         if not over.any():
-            break
+            return Integers(rows.reshape(weight.shape), offset, shift)
         precision = precision - over.double()
-    shape = (layer.out_channels, 3, 3) if layer.groups > 1 else (layer.out_channels, layer.in_channels)
-    return {
-        f"prior.{name}.weight": integer_weight.reshape(shape).to(torch.int16).numpy(),
-        f"prior.{name}.bias": integer_bias.to(torch.int32).numpy(),
-        f"prior.{name}.shift": shift.to(torch.uint8).numpy(),
-        # Not needed to decode: with these two powers of two the trainer finds the real weights again.
-        f"prior.{name}.scales": np.array([math.log2(input_scale), math.log2(output_scale)], np.int8),
-    }
 
 
-def trained_prior(arrays: Mapping[str, np.ndarray], latent: int) -> dict[str, Tensor]:
-    """The weights that `integer_prior` was made from, as near as its integers hold them, named as in PriorNetwork."""
-    head_gain = _head_gain(latent)
-    units = _second_units(latent)
-    weights = {}
-    for key in arrays:
-        if not key.endswith(".scales"):
-            continue
-        name = key[len("prior.") : -len(".scales")]
-        log_input, log_output = (float(value) for value in arrays[key])
-        shift = torch.from_numpy(arrays[f"prior.{name}.shift"].astype(np.float64))
-        step = 2.0 ** (log_input - log_output - shift)
-        weight = torch.from_numpy(arrays[f"prior.{name}.weight"].astype(np.float64)).flatten(1) * step[:, None]
-        bias = torch.from_numpy(arrays[f"prior.{name}.bias"].astype(np.float64)) * step * 2.0**-log_input
-        if name.endswith("_head"):
-            weight, bias = weight / head_gain[:, None], bias / head_gain
-        if name == "second0.adapt":
-            weight = weight / units
-        depthwise = arrays[f"prior.{name}.weight"].ndim == 3
-        shape = (len(bias), 1, 3, 3) if depthwise else (len(bias), -1, 1, 1)
-        stem = _TRAINED_NAMES.get(name.partition(".")[0], name.partition(".")[0])
-        path = ".".join([stem, *name.split(".")[1:]])
-        weights[f"{path}.weight"], weights[f"{path}.bias"] = weight.reshape(shape).float(), bias.float()
-    return weights
+def _layers(prior: PriorNetwork) -> dict[str, nn.Conv2d]:
+    return {name: each for name, each in prior.named_modules() if isinstance(each, nn.Conv2d)}
 
 
-_TRAINED_NAMES = {
-    f"{which}{number}": f"{which}_blocks.{number}" for which in ("first", "second") for number in (0, 1)
-}
+def _stored_name(name: str) -> str:
+    """first_blocks.0.adapt -> first0.adapt"""
+    return name.replace("_blocks.", "")
+
+
+def _gains(name: str, latent: int) -> tuple[Tensor, Tensor]:
+    """What one integer is worth in each input, where inputs differ, and integers in a unit of each output."""
+    one = torch.ones(1, dtype=torch.double)
+    if name.endswith("_head"):
+        return one, _head_gain(latent)
+    return (_second_units(latent), one) if name == "second_blocks.0.adapt" else (one, one)
 
 
 def _head_gain(latent: int) -> Tensor:
-    """Integers in a unit of each output of a head: means, then scale indexes."""
+    """Integers in a unit of each output of a head: means, then log scales."""
     means = torch.full((latent,), float(MEAN_FRACTION), dtype=torch.double)
     return torch.cat([means, torch.full((latent,), INDEXES_PER_NAT, dtype=torch.double)])
 
@@ -240,3 +294,13 @@ def _second_units(latent: int) -> Tensor:
     """What one integer is worth in each input of the second pass: decoded half, then the first pass's head."""
     known = torch.full((latent,), HYPER_GAIN / MEAN_FRACTION, dtype=torch.double)
     return torch.cat([known, 1 / _head_gain(latent)])
+
+
+def _power_of_two(peak: float) -> float:
+    """The largest power of two with which `peak`, with headroom, stays within the activations' limit."""
+    return 2.0 ** math.floor(math.log2(ACTIVATION_LIMIT / max(peak * HEADROOM, 1e-6)))
+
+
+def _through(rounding: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A rounding whose gradient is the identity's."""
+    return x + (rounding(x) - x).detach()

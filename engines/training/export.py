@@ -18,7 +18,8 @@ import torch
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint
 from engines.training.data import Planes, load_pictures
-from engines.training.exact import hyper_offsets, integer_prior, scale_offsets, trained_prior
+from engines.training.exact import find_scales, hyper_offsets, integer_arrays, scale_offsets
+from engines.training.from_bundle import start_line
 from engines.training.graphs import (
     WEIGHTS_FILE,
     GraphBuilder,
@@ -33,9 +34,7 @@ from engines.training.model import (
     LAMBDA_LOW,
     Q_LEVELS,
     IntraNetwork,
-    ModelSize,
     planes_to_features,
-    start_log_scale,
 )
 from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables
 from zvc69_cli.codec.decoder import Decoder
@@ -71,7 +70,8 @@ def export_bundle(
     """
     network = checkpoint.network()
     arrays = _transforms(network)
-    arrays |= integer_prior(network, lambda: _run_on(network, calibration))
+    scales = checkpoint.scales or find_scales(network.prior, lambda: run_on(network, calibration))
+    arrays |= integer_arrays(network.prior, scales)
     tables = CodecTables(
         latent=gaussian_tables(),
         hyper=gaussian_tables(),
@@ -122,7 +122,8 @@ def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
             raise ExportFailed(f"qp {qp}: the synthesis graph is {apart} from PyTorch's")
 
 
-def _run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:
+def run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:
+    """One pass over pictures at a few q, for what watches the network meanwhile."""
     with torch.no_grad():
         for planes in pictures:
             tensors = [torch.from_numpy(plane.copy())[None, None].float() / 255 for plane in planes]
@@ -137,33 +138,12 @@ def _transforms(network: IntraNetwork) -> Arrays:
     for name, weight in network.state_dict().items():
         if not name.startswith(("prior.", "q_", "hyper_mean")):
             arrays[name] = weight.half().numpy() if weight.ndim == 4 else weight.float().numpy()
-    line = _start_line()
+    line = start_line()
     analysis = network.q_analysis.detach() + line
     synthesis = network.q_synthesis.detach() - line
     synthesis[0] -= np.log(MEAN_FRACTION)  # the synthesis is given sixteenths
     kept = {"q_hyper": network.q_hyper.detach().numpy(), "hyper_mean": network.hyper_mean.detach().numpy()}
     return arrays | {"q_analysis": analysis.numpy(), "q_synthesis": synthesis.numpy()} | kept
-
-
-def checkpoint_of_bundle(folder: Path) -> Checkpoint:
-    """The weights that a bundle was exported from, as near as it holds them; training goes on from there."""
-    bundle = load_bundle(folder)
-    size = ModelSize(**bundle.manifest["size"])
-    weights = {f"prior.{name}": weight for name, weight in trained_prior(bundle.arrays, size.latent).items()}
-    line = _start_line()
-    for name, array in bundle.arrays.items():
-        if not name.startswith(("prior.", "tables.")):
-            weights[name] = torch.from_numpy(array.astype(np.float32))
-    weights["q_analysis"] = weights["q_analysis"] - line
-    weights["q_synthesis"] = weights["q_synthesis"] + line
-    weights["q_synthesis"][0] += np.log(MEAN_FRACTION)
-    return Checkpoint(size=size, weights=weights, pixels=dict(bundle.manifest["pixels"]))
-
-
-def _start_line() -> torch.Tensor:
-    """start_log_scale as coefficients of a quadratic in the position of q, [3, 1]."""
-    low, high = (start_log_scale(torch.tensor(float(q))).item() for q in (0, Q_LEVELS - 1))
-    return torch.tensor([(low + high) / 2, (high - low) / 2, 0.0])[:, None]
 
 
 def _fitted(networks: OrtNetworks, tables: CodecTables, pictures: Sequence[Planes]) -> CodecTables:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.training.tables import SCALE_HIGH, SCALE_LOW
+from engines.training.scales import SCALE_HIGH, SCALE_LOW
 
 Q_LEVELS = 64
 LAMBDA_LOW, LAMBDA_HIGH = 40.0, 12_000.0
@@ -42,6 +42,14 @@ class Coded(NamedTuple):
     features: Tensor
     latent_bits: Tensor
     hyper_bits: Tensor
+
+
+class Prior(Protocol):
+    """What predicts a latent, from the hyper latent and then from its decoded half."""
+
+    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]: ...
+
+    def second(self, known: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Block(nn.Module):
@@ -112,23 +120,30 @@ class IntraNetwork(nn.Module):
         return self.exit(self.synthesis(x))
 
     def forward(self, features: Tensor, q: Tensor, noise: bool = True) -> Coded:
+        """Code features [B, 96, h, w] at quality indexes [B]."""
         latent, hyper = self.analyse(features, q)
+        decoded, latent_bits, hyper_bits = self.code(latent, hyper, q, self.prior, noise)
+        return Coded(self.synthesise(decoded, q), latent_bits, hyper_bits)
+
+    def code(
+        self, latent: Tensor, hyper: Tensor, q: Tensor, prior: Prior, noise: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoded latent, and the bits of latent and hyper latent a sample."""
         hyper_scale = torch.exp(self.hyper_log_scale(q)).clamp(SCALE_LOW, 64)
         hyper_bits = gaussian_bits(
             rounded_for_rate(hyper, noise) - self.hyper_mean[None, :, None, None], hyper_scale
         )
         height, width = latent.shape[2:]
-        mean, log_scale, state = self.prior.first(round_through(hyper), height, width)
+        mean, log_scale, state = prior.first(round_through(hyper), height, width)
         board = checkerboard(height, width, self.size.latent, latent.device)
         known = (round_through(latent - mean) + mean) * board
-        mean2, log_scale2 = self.prior.second(known, state)
+        mean2, log_scale2 = prior.second(known, state)
         mean = mean * board + mean2 * (1 - board)
         log_scale = log_scale * board + log_scale2 * (1 - board)
         scale = torch.exp(log_scale + self.analysis_log_scale(q)).clamp(SCALE_LOW, SCALE_HIGH)
         residual = latent - mean
         latent_bits = gaussian_bits(rounded_for_rate(residual, noise), scale)
-        decoded = self.synthesise(round_through(residual) + mean, q)
-        return Coded(decoded, latent_bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3)))
+        return round_through(residual) + mean, latent_bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3))
 
     def analysis_log_scale(self, q: Tensor) -> Tensor:
         return (_quadratic(q) @ self.q_analysis + start_log_scale(q)[:, None])[:, :, None, None]

@@ -7,19 +7,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
+from engines.training.scales import scale_of_index
+from zvc69_cli.codec.prior import SCALE_LEVELS
 from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
 
-SCALE_LOW, SCALE_HIGH = 0.05, 100.0  # deviations of the first and the last table, in quantisation steps
-INDEXES_PER_NAT = INDEX_FRACTION * (SCALE_LEVELS - 1) / math.log(SCALE_HIGH / SCALE_LOW)
 PRIOR_STRENGTH = 200.0  # symbols that the Gaussian counts for beside those that were seen
 TAIL = 2**-18  # mass on each side that is left to the escape
 SKIP_PROBABILITY = 3e-4  # a row whose symbols are rarer than this is not coded
-
-
-def scale_of_index(index: np.ndarray) -> np.ndarray:
-    """The standard deviation that a table stands for, in quantisation steps."""
-    return SCALE_LOW * np.exp(index * INDEX_FRACTION / INDEXES_PER_NAT)
 
 
 class SymbolCounts:

@@ -3,262 +3,264 @@
     python -m engines.training.train --data FOLDER --out intra.pt --minutes 25
     python -m engines.training.train --data FOLDER --resume intra.pt --out intra.pt --minutes 25 --cooldown
 
-A piece stops by itself, can be killed at any moment (two minutes are lost at most) and is gone on from on any device;
-`--resume` takes a bundle's folder as well. The learning rate is constant after a short warm-up; `--cooldown` lets it
-fall to nothing over the piece, which is what the weights of a bundle need.
+A piece stops by itself, can be killed at any moment (a minute is lost at most) and is gone on from on any device;
+`--resume` takes a bundle's folder as well. Rates are constant after a short warm-up; `--cooldown` lets them fall to
+nothing over the piece, which is what the weights of a bundle need. Needs PyTorch, numpy, Pillow and OpenCV only.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint
-from engines.training.data import NoTrainingData, PixelPool, Planes, load_pictures
-from engines.training.klt import klt_basis
-from engines.training.model import (
-    Q_LEVELS,
-    IntraNetwork,
-    ModelSize,
-    mse_611,
-    planes_to_features,
-    rate_lambda,
-)
-from engines.training.muon import Muon
+from engines.training.checkpoint import Checkpoint, WrongCheckpoint
+from engines.training.data import NoTrainingData, PixelPool, load_pictures
+from engines.training.estimate import estimate_pictures
+from engines.training.floor import Floor, measure_floor, synchronise
+from engines.training.trainer import INNER_OPTIMISERS, STAGES, Recipe, Trainer, starting_point
 
-STAGE = "intra"
-WARM_UP_STEPS = 200
-AVERAGE_EVERY_STEPS = 10
 REPORT_EVERY_S = 15.0
 SAVE_EVERY_S = 60.0
-GRADIENT_LIMIT = 1.0
-LOSS_SCALE = 20.0
-OUTER_LAYERS = ("entry", "down", "up", "exit")
+PROBE_BATCHES = (8, 16, 32, 64, 128, 256, 512)
+PROBE_S = 3.0
+PROBE_LIMIT_S = 55.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What one run is asked for."""
+    """What one run is asked for, beside its recipe."""
 
     data: Path
     out: Path
-    resume: Path | None
     minutes: float
-    device: torch.device
-    batch: int
-    crop: int
-    muon_rate: float
-    adam_rate: float
-    cooldown: bool
-    limit: int | None
+    resume: Path | None = None
+    test: Path | None = None
+    limit: int | None = None
 
 
-class Trainer:
-    """One network, its optimisers and its running average."""
-
-    def __init__(self, piece: Piece, pictures: list[Planes]) -> None:
-        self._piece = piece
-        device = piece.device
-        self._pool = PixelPool(pictures, device)
-        self.checkpoint = self._start()
-        self._network = IntraNetwork(self.checkpoint.size).to(device)
-        self._network.load_state_dict(self.checkpoint.weights)
-        self._network.train()
-        inner, outer, scales = _parameter_groups(self._network)
-        self._optimisers: list[torch.optim.Optimizer] = [
-            Muon(inner, piece.muon_rate),
-            torch.optim.AdamW(
-                [{"params": outer}, {"params": scales, "lr": 4 * piece.adam_rate}],
-                piece.adam_rate,
-                betas=(0.9, 0.98),
-                weight_decay=0.0,
-            ),
-        ]
-        self._rates = [[group["lr"] for group in each.param_groups] for each in self._optimisers]
-        self._steps = 0
-        self._average = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
-        if self.checkpoint.optimiser is not None:
-            self._restore(self.checkpoint.optimiser)
-
-    def step(self, part: float) -> Tensor:
-        """One batch. part: how much of the piece is over, 0..1. Returns loss, bits a pixel, mean squared error."""
-        piece = self._piece
-        self._set_rates(part)
-        planes = self._pool.crops(piece.batch, piece.crop)
-        features = planes_to_features(*planes)
-        q = torch.randint(0, Q_LEVELS, (piece.batch,), device=piece.device)
-        coded = self._network(features, q)
-        rate = (coded.latent_bits + coded.hyper_bits) / piece.crop**2
-        distortion = mse_611(coded.features, features)
-        weight = rate_lambda(q)
-        # Over sqrt(lambda), so that no end of the range drowns the other.
-        loss = ((rate + weight * distortion) / weight.sqrt()).mean() * LOSS_SCALE
-        self._network.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_LIMIT, foreach=True)
-        for optimiser in self._optimisers:
-            optimiser.step()
-        self._steps += 1
-        if self._steps % AVERAGE_EVERY_STEPS == 0:
-            self._update_average()
-        pixels = self.checkpoint.pixels
-        pixels[STAGE] = pixels.get(STAGE, 0) + piece.batch * piece.crop**2
-        return torch.stack([loss.detach(), rate.detach().mean(), distortion.detach().mean()])
-
-    def save(self) -> None:
-        self.checkpoint.weights = {name: value.cpu().clone() for name, value in self._average.items()}
-        self.checkpoint.optimiser = {
-            "network": self._network.state_dict(),
-            "average": self._average,
-            "states": [each.state_dict() for each in self._optimisers],
-            "steps": self._steps,
-        }
-        save_checkpoint(self.checkpoint, self._piece.out)
-
-    def _restore(self, stored: dict[str, object]) -> None:
-        self._network.load_state_dict(stored["network"])  # type: ignore[arg-type]
-        device = self._piece.device
-        self._average = {name: value.to(device) for name, value in stored["average"].items()}  # type: ignore[attr-defined]
-        for optimiser, state in zip(self._optimisers, stored["states"], strict=True):  # type: ignore[call-overload]
-            optimiser.load_state_dict(state)
-        self._steps = int(stored["steps"])  # type: ignore[call-overload]
-
-    def _start(self) -> Checkpoint:
-        """What `--resume` names, or a fresh network that starts as a block transform codec."""
-        resume = self._piece.resume
-        if resume is not None and resume.is_dir():
-            from engines.training.export import checkpoint_of_bundle  # needs onnx, which a bare machine lacks
-
-            return checkpoint_of_bundle(resume)
-        if resume is not None:
-            return load_checkpoint(resume)
-        network = IntraNetwork()
-        network.start_from_klt(*klt_basis(self._pool, ModelSize().latent))
-        return Checkpoint(size=network.size, weights=dict(network.state_dict()))
-
-    def _set_rates(self, part: float) -> None:
-        factor = min(1.0, (self._steps + 1) / WARM_UP_STEPS)
-        if self._piece.cooldown:
-            factor *= 0.5 * (1 + math.cos(math.pi * part)) + 0.005
-        for optimiser, rates in zip(self._optimisers, self._rates, strict=True):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        keep = min(0.9995, self._steps / (self._steps + 50.0)) ** AVERAGE_EVERY_STEPS
-        torch._foreach_lerp_(list(self._average.values()), list(self._network.state_dict().values()), 1 - keep)
-
-
-def train(piece: Piece) -> Checkpoint:
+def train(piece: Piece, recipe: Recipe) -> Checkpoint:
     """Run one piece; returns what was saved at its end.
 
     raises  NoTrainingData, WrongCheckpoint
     """
     began = time.monotonic()
-    trainer = Trainer(piece, load_pictures(piece.data, piece.crop, piece.limit))
-    loaded = time.monotonic()
-    print(f"ready after {loaded - began:.0f} s", flush=True)
-    reported = saved = loaded
-    sums, steps = torch.zeros(3, device=piece.device), 0
-    while (part := (time.monotonic() - loaded) / 60 / piece.minutes) < 1:
-        sums += trainer.step(part)
-        steps += 1
-        now = time.monotonic()
-        if now - reported < REPORT_EVERY_S:
-            continue
-        loss, rate, distortion = (sums / steps).tolist()
-        if not math.isfinite(loss):
-            print("the loss is not finite: stopped, the last checkpoint is kept", flush=True)
-            return trainer.checkpoint
-        pixels = trainer.checkpoint.pixels[STAGE]
-        trainer.checkpoint.history.append((STAGE, pixels, loss, rate, distortion))
-        speed = steps * piece.batch * piece.crop**2 / (now - reported)
-        print(
-            f"{(now - loaded) / 60:6.1f} min  {pixels / 1e9:.3f} Gpx  {speed / 1e6:.2f} Mpx/s  "
-            f"{1e3 * (now - reported) / steps:.0f} ms a step  loss {loss:.4f}  {rate:.4f} bit/px  "
-            f"{-10 * math.log10(max(distortion, 1e-9)):.2f} dB",
-            flush=True,
-        )
-        sums.zero_()
-        steps, reported = 0, now
-        if now - saved > SAVE_EVERY_S:
-            trainer.save()
-            saved = now
-    trainer.save()
+    pool = PixelPool(load_pictures(piece.data, recipe.crop, piece.limit), recipe.device)
+    trainer = Trainer(recipe, pool, starting_point(piece.resume, pool))
+    floor = measure_floor(trainer.network, recipe.device)
+    print(f"ready after {time.monotonic() - began:.0f} s; {_described(floor)}", flush=True)
+    began = reported = saved = time.monotonic()
+    sums, steps, pixels_before = (
+        torch.zeros(3, device=recipe.device),
+        0,
+        trainer.checkpoint.pixels.get(recipe.stage, 0),
+    )
+    with _stop_asked() as asked:
+        while (part := (time.monotonic() - began) / 60 / piece.minutes) < 1 and not asked:
+            try:
+                sums += trainer.step(part)
+            except torch.OutOfMemoryError:
+                _halve_batch(trainer)
+                continue
+            steps += 1
+            if time.monotonic() - reported < REPORT_EVERY_S:
+                continue
+            loss, rate, distortion = (sums / steps).tolist()
+            if not math.isfinite(loss):
+                print("the loss is not finite: stopped, the last checkpoint is kept", flush=True)
+                return trainer.checkpoint
+            now, pixels = time.monotonic(), trainer.checkpoint.pixels[recipe.stage]
+            trainer.checkpoint.history.append((recipe.stage, pixels, loss, rate, distortion))
+            speed = (pixels - pixels_before) / (now - reported)
+            arithmetic, memory = floor.shares(speed)
+            print(
+                f"{(now - began) / 60:6.1f} min  {pixels / 1e9:.3f} Gpx  {speed / 1e6:.2f} Mpx/s  "
+                f"{1e3 * (now - reported) / steps:.0f} ms a step  floor {100 * arithmetic:.0f} % arithmetic "
+                f"{100 * memory:.0f} % memory  loss {loss:.4f}  {rate:.4f} bit/px  "
+                f"{-10 * math.log10(max(distortion, 1e-9)):.2f} dB",
+                flush=True,
+            )
+            sums.zero_()
+            steps, reported, pixels_before = 0, now, pixels
+            if now - saved > SAVE_EVERY_S:
+                _save(trainer, piece.out)
+                saved = now
+    _save(trainer, piece.out)
+    if piece.test is not None:
+        _evaluate(trainer, piece)
     return trainer.checkpoint
 
 
-def _parameter_groups(network: IntraNetwork) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Matrices inside the blocks (Muon), everything else (AdamW), and the scales of q (AdamW, four times the rate)."""
-    inner, outer, scales = [], [], []
-    for name, parameter in network.named_parameters():
-        if name.startswith("q_"):
-            scales.append(parameter)
-        elif (
-            parameter.ndim == 4
-            and parameter.shape[2] == 1
-            and parameter.shape[1] > 1
-            and not name.startswith(OUTER_LAYERS)
-        ):
-            inner.append(parameter)
-        else:
-            outer.append(parameter)
-    return inner, outer, scales
+def find_batch(piece: Piece, recipe: Recipe) -> Recipe:
+    """Try batch sizes, compiled and not, for less than a minute; prints the table, returns the fastest."""
+    pool = PixelPool(load_pictures(piece.data, recipe.crop, piece.limit), recipe.device)
+    checkpoint = starting_point(piece.resume, pool)
+    floor = measure_floor(Trainer(recipe, pool, checkpoint).network, recipe.device)
+    print(_described(floor), flush=True)
+    began, best = time.monotonic(), (0.0, recipe)
+    for compiled in (False, True) if recipe.device.type == "cuda" else (False,):
+        for batch in PROBE_BATCHES:
+            tried = replace(recipe, batch=batch, compiled=compiled)
+            if time.monotonic() - began > PROBE_LIMIT_S:
+                break
+            try:
+                speed = _speed(Trainer(tried, pool, replace(checkpoint, optimiser=None)), PROBE_S)
+            except torch.OutOfMemoryError:
+                print(f"batch {batch}: out of memory", flush=True)
+                break
+            arithmetic, memory = floor.shares(speed)
+            print(
+                f"batch {batch:4d} {'compiled' if compiled else 'as is   '}  {speed / 1e6:8.2f} Mpx/s  "
+                f"{1e3 * batch * recipe.crop**2 / speed:8.1f} ms a step  floor {100 * arithmetic:.0f} % arithmetic "
+                f"{100 * memory:.0f} % memory",
+                flush=True,
+            )
+            best = max(best, (speed, tried), key=lambda each: each[0])
+    print(f"fastest: --batch {best[1].batch}{' --compile' if best[1].compiled else ''}", flush=True)
+    return best[1]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _speed(trainer: Trainer, seconds: float) -> float:
+    """Pixels a second of steps after two warm ones (the first compiles)."""
+    for _ in range(2):
+        trainer.step(0.0)
+    synchronise(trainer.recipe.device)
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds or not steps:
+        trainer.step(0.0)
+        synchronise(trainer.recipe.device)
+        steps += 1
+    return steps * trainer.batch * trainer.recipe.crop**2 / (time.perf_counter() - began)
+
+
+def _halve_batch(trainer: Trainer) -> None:
+    if trainer.batch == 1:
+        raise MemoryError("one crop does not fit into memory: take a smaller --crop")
+    trainer.batch //= 2
+    trainer.network.zero_grad(set_to_none=True)
+    if trainer.recipe.device.type == "cuda":
+        torch.cuda.empty_cache()
+    print(f"out of memory: the batch is halved to {trainer.batch}", flush=True)
+
+
+def _save(trainer: Trainer, out: Path) -> None:
+    """The checkpoint and its history beside it; a full disk is said, and the last good checkpoint stays."""
+    try:
+        trainer.save(out)
+        with out.with_suffix(".history.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["stage", "pixels", "loss", "bits_a_pixel", "mse"])
+            table.writerows(trainer.checkpoint.history)
+    except (OSError, RuntimeError) as error:
+        print(f"{out}: not saved, the checkpoint before it is kept: {error}", flush=True)
+
+
+def _evaluate(trainer: Trainer, piece: Piece) -> None:
+    assert piece.test is not None
+    lines = [
+        f"{name}: q {q}  {rate:.4f} bit/px  {psnr:.3f} dB"
+        for name, q, rate, psnr in estimate_pictures(trainer.averaged(), piece.test, trainer.recipe.device)
+    ]
+    piece.out.with_suffix(".evaluation.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(line for line in lines if line.startswith("mean")), flush=True)
+
+
+@contextmanager
+def _stop_asked() -> Iterator[list[int]]:
+    """A list that holds a signal's number once one has come; the step under way is finished."""
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, _: asked.append(got)) for number in numbers}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _described(floor: Floor) -> str:
+    return (
+        f"a pixel costs {floor.operations_a_pixel / 1e3:.0f} kFLOP and {floor.bytes_a_pixel:.0f} bytes; "
+        f"this machine does {floor.operations_per_s / 1e12:.2f} TFLOP/s and {floor.bytes_per_s / 1e9:.1f} GB/s"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m engines.training.train", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--stage", choices=[STAGE], default=STAGE)
+    parser.add_argument("--stage", choices=STAGES, default="intra")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards (*.tar), pictures or clips")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="checkpoint to write; the history lies beside it"
+    )
     parser.add_argument("--resume", type=Path, help="checkpoint, or a bundle's folder, to go on from")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--batch", type=int, default=0, help="crops a step; 0: 8 on a CPU, 64 elsewhere")
     parser.add_argument("--crop", type=int, default=0, help="side in pixels; 0: 240 on a CPU, 256 elsewhere")
-    parser.add_argument("--muon-rate", type=float, default=0.01)
-    parser.add_argument("--adam-rate", type=float, default=8e-4)
-    parser.add_argument("--cooldown", action="store_true", help="let the rate fall to nothing over this piece")
+    parser.add_argument("--optimiser", choices=list(INNER_OPTIMISERS), default="muon")
+    parser.add_argument(
+        "--inner-rate", type=float, default=0.0, help="inside the blocks; 0: the optimiser's own"
+    )
+    parser.add_argument("--outer-rate", type=float, default=8e-4)
+    parser.add_argument("--cooldown", action="store_true", help="let the rates fall to nothing over this piece")
+    parser.add_argument("--compile", action="store_true", help="compile the loss and its gradient")
+    parser.add_argument(
+        "--probe", action="store_true", help="find the fastest batch in under a minute, then stop"
+    )
     parser.add_argument("--limit", type=int, help="files to read at most")
-    parser.add_argument("--seed", type=int, default=None)
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--test", type=Path, help="folder of pictures to evaluate on at the end")
+    parser.add_argument("--seed", type=int)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
     name = asked.device if asked.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     on_cpu = name == "cpu"
-    seed = asked.seed if asked.seed is not None else time.time_ns() % 2**31
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    piece = Piece(
-        data=asked.data,
-        out=asked.out,
-        resume=asked.resume,
-        minutes=asked.minutes,
+    torch.manual_seed(asked.seed if asked.seed is not None else time.time_ns() % 2**31)
+    # Blocks run in bfloat16 where it is arithmetic; around the latent, TF32's steps would be a sixteenth of a unit.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    recipe = Recipe(
         device=torch.device(name),
         # Planes of 256 x 256 fight for the same cache lines on some CPUs.
         batch=asked.batch or (8 if on_cpu else 64),
         crop=asked.crop or (240 if on_cpu else 256),
-        muon_rate=asked.muon_rate,
-        adam_rate=asked.adam_rate,
+        stage=asked.stage,
+        optimiser=asked.optimiser,
+        inner_rate=asked.inner_rate,
+        outer_rate=asked.outer_rate,
         cooldown=asked.cooldown,
+        compiled=asked.compile,
+    )
+    piece = Piece(
+        data=asked.data,
+        out=asked.out,
+        minutes=asked.minutes,
+        resume=asked.resume,
+        test=asked.test,
         limit=asked.limit,
     )
     try:
-        checkpoint = train(piece)
-    except (NoTrainingData, WrongCheckpoint) as error:
+        if asked.probe:
+            find_batch(piece, recipe)
+            return 0
+        checkpoint = train(piece, recipe)
+    except (NoTrainingData, WrongCheckpoint, MemoryError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
-    print(f"{asked.out}: {checkpoint.pixels[STAGE] / 1e9:.3f} gigapixels")
+    print(f"{asked.out}: {checkpoint.pixels.get(recipe.stage, 0) / 1e9:.3f} gigapixels")
     return 0
 
 

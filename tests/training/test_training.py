@@ -12,9 +12,11 @@ torch = pytest.importorskip("torch", reason="the [train] extra is not installed"
 pytest.importorskip("onnx", reason="the [train] extra is not installed")
 image = pytest.importorskip("PIL.Image", reason="the [train] extra is not installed")
 
-from engines.training import export, train  # noqa: E402
+from engines.training import export, train, trainer  # noqa: E402
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from engines.training.data import NoTrainingData, PixelPool, load_pictures, rgb_to_planes  # noqa: E402
+from engines.training.exact import ExactPrior, find_scales, integer_arrays, trained_prior  # noqa: E402
+from engines.training.from_bundle import checkpoint_of_bundle  # noqa: E402
 from engines.training.klt import klt_basis  # noqa: E402
 from engines.training.model import (  # noqa: E402
     IntraNetwork,
@@ -23,7 +25,10 @@ from engines.training.model import (  # noqa: E402
     planes_to_features,
     psnr_611,
 )
+from engines.training.muon import Muon  # noqa: E402
+from engines.training.soap import Soap  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables, weighted_cost_bits  # noqa: E402
+from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
 from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
 
 
@@ -141,12 +146,12 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
 @pytest.mark.slow
 def test_a_checkpoint_becomes_a_bundle_and_a_bundle_a_checkpoint(shard, tmp_path):
     """Export checks itself: graphs against PyTorch, priors against the oracle, a decode against its encode."""
-    checkpoint = export.checkpoint_of_bundle(find_bundle().folder)
+    checkpoint = checkpoint_of_bundle(find_bundle().folder)
     pictures = [tuple(plane.copy() for plane in planes) for planes in load_pictures(shard, 256)]
     cropped = [(y[:256, :256], u[:128, :128], v[:128, :128]) for y, u, v in pictures]
     folder = tmp_path / "zvc69-s"
     export.export_bundle(checkpoint, folder, cropped[:1], cropped[1:3])
-    again = export.checkpoint_of_bundle(folder)
+    again = checkpoint_of_bundle(folder)
     assert set(again.weights) == set(IntraNetwork().state_dict())
     for name, weight in checkpoint.weights.items():
         apart = (weight - again.weights[name]).abs().max()
@@ -161,3 +166,171 @@ def test_fitted_tables_cost_less_than_the_gaussian_ones():
     counts.add(np.rint(rng.laplace(0, scales * 0.6)).astype(int), indexes)
     fitted = weighted_cost_bits(fit_tables(counts), counts.counts)
     assert fitted < 0.99 * weighted_cost_bits(gaussian_tables(), counts.counts)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The shipped network in PyTorch."""
+    return checkpoint_of_bundle(find_bundle().folder).network()
+
+
+@pytest.fixture(scope="module")
+def scales(trained):
+    features = torch.rand(1, 96, 8, 8) * 0.4 + 0.3
+
+    def calibrate():
+        with torch.no_grad():
+            for q in (0, 31, 63):
+                trained(features, torch.tensor([q]), noise=False)
+
+    return find_scales(trained.prior, calibrate)
+
+
+def test_the_prior_in_training_equals_the_oracle_in_every_element(trained, scales):
+    exact = ExactPrior(trained.prior, scales)
+    oracle = IntegerPrior(integer_arrays(trained.prior, scales))
+    generator = torch.Generator().manual_seed(3)
+    hyper = torch.randint(-8, 9, (1, 128, 2, 2), generator=generator).float()
+    known = torch.randint(-90, 90, (1, 192, 5, 7), generator=generator).float() / 16
+    nothing = np.zeros(192, np.int64)
+    with torch.no_grad():
+        mean, _, state = exact.first(hyper, 5, 7)
+        mean2, _ = exact.second(known, state)
+    due = oracle.first(hyper[0].numpy().astype(np.int64), 5, 7, nothing)
+    due2 = oracle.second((known[0].numpy() * 16).astype(np.int64), due.state, nothing)
+    assert np.array_equal(mean[0].numpy() * 16, due.means)
+    assert np.array_equal(mean2[0].numpy() * 16, due2.means)
+
+
+def test_gradients_pass_through_every_rounding(trained, scales):
+    trained.prior.requires_grad_(True)
+    mean, log_scale, state = ExactPrior(trained.prior, scales).first(torch.ones(1, 128, 2, 2), 8, 8)
+    (mean.sum() + log_scale.sum() + state.square().sum()).backward()
+    reached = [
+        name for name, each in trained.prior.named_parameters() if each.grad is not None and each.grad.any()
+    ]
+    assert {"up1.weight", "block1.depthwise.weight", "first_head.bias"} <= set(reached)
+    trained.prior.zero_grad(set_to_none=True)
+
+
+def test_integers_lead_back_to_their_weights(trained, scales):
+    weights, found = trained_prior(integer_arrays(trained.prior, scales), trained.prior)
+    assert found == scales
+    for name, due in trained.prior.state_dict().items():
+        assert (weights[name] - due).abs().max() <= 0.02 * due.abs().max() + 1e-3, name
+
+
+@pytest.mark.slow
+def test_the_exact_stage_trains_the_prior_and_leaves_the_rest(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+    out = tmp_path / "exact.pt"
+    call = ["--stage", "exact", "--data", str(shard), "--resume", str(find_bundle().folder), "--out", str(out)]
+    call += ["--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.06", "--inner-rate", "0.002"]
+    assert train.main(call) == 0
+    before, after = checkpoint_of_bundle(find_bundle().folder), load_checkpoint(out)
+    assert after.scales == before.scales
+    changed = {
+        name
+        for name, weight in after.weights.items()
+        if not torch.allclose(weight, before.weights[name], atol=2e-3)
+    }
+    assert changed
+    assert all(name.startswith("prior.") for name in changed)
+
+
+@pytest.mark.parametrize("kind", [Muon, Soap])
+def test_an_optimiser_goes_down_a_valley(kind):
+    torch.manual_seed(0)
+    weight, target = torch.nn.Parameter(torch.zeros(12, 8, 1, 1)), torch.randn(12, 8, 1, 1)
+    optimiser = kind([weight], lr=0.02)
+    losses = []
+    for _ in range(200):
+        loss = ((weight - target) ** 2).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.slow
+def test_probing_prints_a_table_and_the_fastest_batch(shard, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "PROBE_BATCHES", (1, 2))
+    monkeypatch.setattr(train, "PROBE_S", 0.1)
+    call = ["--data", str(shard), "--out", str(tmp_path / "a.pt"), "--device", "cpu", "--crop", "64"]
+    assert train.main([*call, "--minutes", "1", "--probe"]) == 0
+    said = capsys.readouterr().out
+    assert "batch    2" in said
+    assert "fastest: --batch" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_too_large_a_batch_is_halved_and_said(shard, tmp_path, capsys, monkeypatch):
+    step = trainer.Trainer.step
+
+    def fails_above_two(self, part):
+        if self.batch > 2:
+            raise torch.OutOfMemoryError("no room")
+        return step(self, part)
+
+    monkeypatch.setattr(trainer.Trainer, "step", fails_above_two)
+    call = [
+        "--data",
+        str(shard),
+        "--out",
+        str(tmp_path / "a.pt"),
+        "--device",
+        "cpu",
+        "--crop",
+        "64",
+        "--batch",
+        "8",
+    ]
+    assert train.main([*call, "--minutes", "0.03"]) == 0
+    said = capsys.readouterr().out
+    assert "halved to 4" in said
+    assert "halved to 2" in said
+
+
+@pytest.mark.slow
+def test_a_full_disk_keeps_the_checkpoint_before_it(shard, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "a.pt"
+    out.write_bytes(b"the one before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trainer, "save_checkpoint", full)
+    call = ["--data", str(shard), "--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1"]
+    assert train.main([*call, "--minutes", "0.02"]) == 0
+    assert out.read_bytes() == b"the one before"
+    assert "No space left" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_evaluation_and_a_history_lie_beside_the_checkpoint(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "REPORT_EVERY_S", 0.5)
+    test = tmp_path / "test"
+    test.mkdir()
+    image.fromarray(_scene(9, 96)).save(test / "one.png")
+    out = tmp_path / "a.pt"
+    call = ["--data", str(shard), "--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1"]
+    assert train.main([*call, "--minutes", "0.04", "--test", str(test)]) == 0
+    assert "mean: q 26" in (tmp_path / "a.evaluation.txt").read_text()
+    assert (tmp_path / "a.history.csv").read_text().startswith("stage,pixels,loss")
+
+
+def test_the_trainer_needs_nothing_but_torch_numpy_pillow_and_opencv():
+    """It runs on machines that have none of this project's other packages."""
+    import subprocess
+    import sys
+
+    missing = ("av", "onnx", "onnxruntime", "constriction", "click", "rich", "tqdm", "matplotlib")
+    code = f"""
+import sys
+for name in {missing}: sys.modules[name] = None
+import engines.training.train, engines.training.from_bundle
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=find_bundle().folder.parent.parent)

@@ -1,0 +1,17 @@
+"""The scales that tables stand for: between a deviation in quantisation steps and an index."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
+
+SCALE_LOW, SCALE_HIGH = 0.05, 100.0  # deviations of the first and the last table, in quantisation steps
+INDEXES_PER_NAT = INDEX_FRACTION * (SCALE_LEVELS - 1) / math.log(SCALE_HIGH / SCALE_LOW)
+
+
+def scale_of_index(index: np.ndarray) -> np.ndarray:
+    """The standard deviation that a table stands for, in quantisation steps."""
+    return SCALE_LOW * np.exp(index * INDEX_FRACTION / INDEXES_PER_NAT)
