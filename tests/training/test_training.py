@@ -104,6 +104,21 @@ def test_the_klt_start_is_a_codec_before_the_first_step(shard):
 
 
 @pytest.mark.slow
+def test_the_klt_start_stays_far_below_a_random_one(shard):
+    """The first steps from either start, on the same crops."""
+    pool = PixelPool(load_pictures(shard, 256), torch.device("cpu"))
+    recipe = trainer.Recipe(device=torch.device("cpu"), batch=2, crop=64)
+    random_start = Checkpoint(size=ModelSize(), weights=dict(IntraNetwork().state_dict()))
+    ends = []
+    for start in (trainer.starting_point(None, pool), random_start):
+        torch.manual_seed(7)
+        steps = trainer.Trainer(recipe, pool, start)
+        losses = [steps.step(0.0)[0].item() for _ in range(40)]
+        ends.append(float(np.mean(losses[-10:])))
+    assert ends[0] < 0.6 * ends[1]
+
+
+@pytest.mark.slow
 def test_a_piece_trains_saves_and_is_gone_on_from(shard, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
     out = tmp_path / "piece.pt"

@@ -185,7 +185,8 @@ def _size_table(report: StreamReport) -> Table:
     if report.copied:
         table.add_row("copied", f"{report.copied_bytes} bytes")
     if report.overhead_bytes is not None and report.size_bytes is not None:
-        each = f", {report.overhead_bytes / frames:.1f} a frame" if frames else ""
+        packets = frames + sum(tally.packets for _, tally in report.copied)
+        each = f", {report.overhead_bytes / packets:.1f} a packet" if packets else ""
         table.add_row("container", f"{report.overhead_bytes} bytes{each}")
         table.add_row("file", f"{report.size_bytes} bytes")
     return table
