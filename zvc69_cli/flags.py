@@ -12,6 +12,7 @@ from typing import Any, Final
 from zvc69_cli.errors import UsageError
 
 _FLAG: Final = "flag"
+_KINDS: Final = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,11 @@ class Flag:
     in_presets: bool = False
 
     def check(self, value: Any) -> None:
-        """Raises UsageError naming the value and the range."""
-        if value is None:
+        """Raises UsageError naming the value and the range or the type."""
+        if value is None and self.default is None:
             return
+        if not _is_of(self.kind, value):
+            raise UsageError(f"--{self.name}", f"{value!r} is not {_KINDS[self.kind]}", "Give it as one.")
         if self.choices and value not in self.choices:
             raise UsageError(
                 f"--{self.name}", f"{value!r} is not one of {', '.join(self.choices)}", "Choose one of these."
@@ -101,6 +104,13 @@ def check_flags(options: Any) -> None:
     """Raises UsageError for the first field of `options` that is out of its range."""
     for each in flags_of(options):
         each.check(getattr(options, each.field_name))
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of that type; whole numbers are numbers too, True is not 1."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _plain(number: float) -> str:

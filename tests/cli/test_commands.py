@@ -1,7 +1,9 @@
 """Whole command lines in this process, with the toy codec."""
 
+import importlib
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,15 @@ from click.testing import CliRunner
 
 import zvc69_cli
 from tests.pipeline.engines import ToyEngines, write_y4m, y4m_bytes
+from zvc69_cli.cli import report
 from zvc69_cli.cli.main import COMMANDS, program
 from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.container.writer import StreamWriter
 from zvc69_cli.flags import flags_of
+from zvc69_cli.frames import VideoFormat
 from zvc69_cli.media.settings import InputSettings
+from zvc69_cli.pipeline.engine import plain_header
+from zvc69_cli.pipeline.stats import Progress
 from zvc69_cli.runtime.settings import RunSettings
 
 
@@ -313,3 +320,79 @@ def test_devices_names_the_one_that_auto_takes():
     assert facts["schema"] == "zvc69-devices/1"
     assert facts["auto"] in [device["name"] for device in facts["devices"] if device["available"]]
     assert "cpu" in zvc69("devices").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "in.y4m", "x" * 300),
+        ("decode", "a.zvc69", "x" * 300 + ".y4m"),
+        ("encode", "in.y4m", "x" * 254),
+    ],
+)
+def test_an_output_name_that_is_too_long_is_refused_with_4(stream, arguments):
+    refused(zvc69(*arguments), 4, "too long")
+
+
+@pytest.mark.parametrize("arguments", [("encode", "x" * 300, "b.zvc69"), ("info", "x" * 300)])
+def test_an_input_name_that_is_too_long_is_refused_with_3(here, arguments):
+    refused(zvc69(*arguments), 3, "too long")
+
+
+@pytest.mark.parametrize("arguments", [("encode", "", "b.zvc69"), ("encode", "in.y4m", ""), ("info", "")])
+def test_an_empty_name_is_not_called_a_directory(here, arguments):
+    refused(zvc69(*arguments), 2, "its name is empty")
+
+
+def test_a_name_that_begins_with_a_dash_is_told_how_to_be_written(here):
+    result = zvc69("encode", "-clip.mp4", "b.zvc69")
+    refused(result, 2, "there is no such flag")
+    assert "./-name" in result.stderr
+
+
+def test_a_preset_from_the_environment_is_refused_by_the_name_of_its_variable(here):
+    refused(zvc69("encode", "in.y4m", "b.zvc69", env={"ZVC69_PRESET": "xx"}), 2, "ZVC69_PRESET: ")
+
+
+def test_a_number_that_is_none_is_not_called_out_of_range(here):
+    refused(zvc69("encode", "in.y4m", "b.zvc69", "--crf", "nan"), 2, "--crf", "is not a number 0..51")
+
+
+def test_settings_that_were_not_given_are_not_listed(stream):
+    assert "qp None" not in zvc69("info", stream).stdout
+
+
+def test_an_output_on_a_pipe_is_called_standard_output(here):
+    assert "zvc69: standard output: 8 frames" in zvc69("encode", "in.y4m", "-").stderr
+
+
+def test_brackets_and_escapes_of_a_tag_are_shown_and_not_obeyed(here):
+    info = importlib.import_module("zvc69_cli.cli.info")
+    assert info.as_it_is("[/red] [bold]x").plain == "[/red] [bold]x"
+    assert "\x1b" not in info.as_it_is("\x1b[2J").plain
+
+
+def test_an_input_whose_tag_looks_like_markup_can_be_looked_at(here):
+    engines = ToyEngines()
+    header = replace(
+        plain_header(engines.for_encoding(None), VideoFormat(width=48, height=32), CodecSettings()),
+        tags=(("[/bold]", "[/red] me"),),
+    )
+    with (here / "tagged.zvc69").open("wb") as out:
+        StreamWriter(out, header).close()
+    told = zvc69("info", "tagged.zvc69")
+    assert told.exit_code == 0, told.stderr
+    assert "[/red] me" in told.stdout and "[/bold]" in told.stdout
+
+
+def test_progress_does_not_count_the_time_of_loading(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("zvc69_cli.cli.report.time.monotonic", lambda: now[0])
+    said = []
+    monkeypatch.setattr("zvc69_cli.cli.report.say", said.append)
+    with report.progress(is_shown=True) as watch:
+        now[0] = 110.0  # loading
+        watch(Progress(frames=0, total_frames=10, payload_bytes=0, duration_s=0.0))
+        now[0] = 111.0
+        watch(Progress(frames=10, total_frames=10, payload_bytes=0, duration_s=0.4))
+    assert "10/10 frames, 10.00 fps" in said[-1]

@@ -244,3 +244,68 @@ def test_a_frame_rate_line_for_logs_comes_at_the_end(here):
     assert code == 0
     assert "zvc69: [100.0%] 6/6 frames, " in err
     assert "\r" not in err
+
+
+@pytest.mark.parametrize("gap_s", [0.001, 0.01, 0.1])
+def test_a_third_signal_does_not_crash_the_interpreter(here, gap_s):
+    write_y4m(here / "long.y4m", 400)
+    process = started(here, "encode", "long.y4m", "a.zvc69", delay_s=0.05)
+    wait_for_bytes(here / "a.zvc69.part", 1000)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(gap_s)
+    code, _, err = ended(process)
+    assert code in (130, -signal.SIGINT), err  # shells show 130 for both
+    assert "Fatal" not in err and "Traceback" not in err
+
+
+def test_help_into_a_closed_pipe_ends_with_a_code_of_the_table(here):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = started(here, "encode", "--help", stdout=writing)
+    os.close(writing)
+    code, _, err = ended(process)
+    assert code == 4
+    assert "the reader closed the pipe" in err and "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["encode", "--help"]])
+def test_help_on_a_full_disk_is_no_fault_of_the_program(here, arguments):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        code, _, err = ended(started(here, *arguments, stdout=full))
+    assert code == 4, err
+    assert "standard output: cannot be written" in err and "fault of the program" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_messages_that_cannot_be_written_do_not_end_an_encode(here):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        assert ended(started(here, "encode", "in.y4m", "a.zvc69", stderr=full))[0] == 0
+    assert frames_of(here / "a.zvc69")[1] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code"),
+    [
+        (["encode", "in.y4m", "a.zvc69"], 2, 0),
+        (["encode", "in.y4m", "a.zvc69"], 1, 0),
+        (["encode", "in.y4m", "-"], 1, 2),
+        (["encode", "-", "a.zvc69"], 0, 2),
+        (["devices"], 1, 4),
+        (["--help"], 1, 0),
+    ],
+)
+def test_a_stream_closed_before_the_start_is_no_traceback(here, arguments, closed, code):
+    returned, _, err = ended(started(here, *arguments, preexec_fn=lambda: os.close(closed)))
+    assert returned == code, err
+    assert "Traceback" not in err
+    assert code != 2 or "is closed" in err
+
+
+def test_the_end_of_the_input_is_no_consent_to_overwrite(here):
+    (here / "a.zvc69").write_text("precious")
+    code, shown = on_a_terminal(here, "encode", "in.y4m", "a.zvc69", typed=b"\x04")
+    assert code == 4, shown
+    assert "exists already" in shown and "SIGINT" not in shown
+    assert (here / "a.zvc69").read_text() == "precious"

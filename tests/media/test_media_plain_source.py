@@ -362,3 +362,23 @@ def test_raw_yuv_of_any_size_is_whole_or_refused(width, height, count, csp, extr
         frames, _ = read_all(source)
         assert len(frames) == count
         assert frames[-1].v.shape == (chroma_height, chroma_width)
+
+
+@pytest.mark.parametrize(
+    ("asked", "flag"), [({"input_csp": "nv12"}, "--input-csp"), ({"input_depth": 10}, "--input-depth")]
+)
+def test_a_description_of_raw_yuv_is_not_ignored_where_the_input_has_its_own(asked, flag):
+    with pytest.raises(UsageError, match="says itself") as refused:
+        pipe(y4m_bytes("W64 H48 F25:1", plane_bytes(1, FRAME_BYTES)), InputSettings(**asked))
+    assert refused.value.where == flag
+
+
+def test_raw_yuv_on_a_pipe_without_its_size_is_told_what_is_missing():
+    with pytest.raises(InputError) as refused:
+        pipe(bytes(FRAME_BYTES))
+    assert "--input-res and --fps" in refused.value.next_step
+
+
+def test_a_frame_rate_of_0_is_not_said_to_be_outside_a_range_that_holds_it():
+    with pytest.raises(UsageError, match="above 0"):
+        InputSettings(fps="0")

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -26,6 +27,7 @@ from zvc69_cli.frames import (
     MasteringDisplay,
     VideoFormat,
 )
+from zvc69_cli.media.mux import ContainerSink
 from zvc69_cli.media.settings import InputSettings, OutputSettings
 from zvc69_cli.media.sink import check_output_name, open_sink
 from zvc69_cli.media.source import open_source
@@ -466,3 +468,43 @@ def test_nothing_is_said_on_standard_error(tmp_path, capfd, monkeypatch):
         read_all(open_source(str(tmp_path / "a.mkv"), InputSettings()))
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.y4m", "a.yuv"])
+def test_colours_that_plain_frames_cannot_say_are_noted(tmp_path, name):
+    video = replace(VIDEO, colour=ColourTags(primaries=9, transfer=16, matrix=9))
+    (note,) = written(tmp_path / name, video, [frame(0)])
+    assert "primaries 9, transfer 16, matrix 9" in note
+
+
+@pytest.mark.parametrize("name", ["a.y4m", "a.yuv", "-"])
+@pytest.mark.parametrize("asked", [{"codec": "libx264"}, {"codec_crf": 3.0}, {"codec_preset": "fast"}])
+def test_an_encoder_asked_for_where_there_is_none_is_not_ignored(name, asked):
+    with pytest.raises(UsageError, match="without an encoder") as refused:
+        check_output_name(name, OutputSettings(**asked))
+    assert refused.value.where == "--" + next(iter(asked)).replace("_", "-")
+
+
+def test_an_encoder_that_cannot_be_opened_is_not_called_a_full_disk(tmp_path, monkeypatch):
+    def lacking(self, settings):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("zvc69_cli.media.mux.ContainerSink._open_encoder", _opened_by(lacking))
+    with pytest.raises(UsageError, match="cannot be used here: operation not permitted") as refused:
+        open_sink(str(tmp_path / "a.mkv"), VIDEO, OutputSettings(codec="mpeg4"))
+    assert refused.value.where == "--codec"
+
+
+def _opened_by(work):
+    """The sink's own way of opening an encoder, with another encoder inside."""
+    real = ContainerSink._open_encoder
+
+    def opened(self, settings):
+        context = SimpleNamespace(open=lambda: work(self, settings))
+        stream, self._stream = self._stream, SimpleNamespace(codec_context=context)
+        try:
+            real(self, settings)
+        finally:
+            self._stream = stream
+
+    return opened

@@ -6,6 +6,7 @@ import os
 import threading
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ import pytest
 from tests.pipeline.engines import HEIGHT, WIDTH, ToyEngines, picture, write_y4m, y4m_bytes
 from tests.toy import ToyNetworks
 from zvc69_cli.container.reader import StreamReader
-from zvc69_cli.errors import InputError, Interrupted, OutputError, UsageError
+from zvc69_cli.errors import InputError, Interrupted, OutputError, RuntimeUnavailable, UsageError
 from zvc69_cli.frames import CopiedPacket, CopiedStream, Packet, VideoFormat
 from zvc69_cli.media.settings import InputSettings
-from zvc69_cli.pipeline.encode import encode
-from zvc69_cli.pipeline.places import Pipes
+from zvc69_cli.pipeline.encode import _stopped_at_once, encode
+from zvc69_cli.pipeline.places import Destination, Pipes
 from zvc69_cli.pipeline.resolve import EncodeOptions
 from zvc69_cli.pipeline.stop import StopRequest
 
@@ -318,3 +319,25 @@ def test_memory_does_not_grow_with_the_length_of_the_video(out, sources):
 def test_seek_and_frames_select_a_part(clip, out):
     options = EncodeOptions(input=InputSettings(seek=3, frames=4))
     assert encode(clip, out, options, engines=ToyEngines()).frames == 4
+
+
+class NoEngines:
+    """No device to be had."""
+
+    def for_encoding(self, run):
+        raise RuntimeUnavailable("--device cuda", "no NVIDIA driver", "Take the CPU.")
+
+
+def test_an_encode_that_never_began_keeps_the_part_of_an_earlier_one(clip, out):
+    part = Path(out + ".part")
+    part.write_bytes(b"hours of work")
+    with pytest.raises(RuntimeUnavailable):
+        encode(clip, out, EncodeOptions(), engines=NoEngines())
+    assert part.read_bytes() == b"hours of work"
+
+
+def test_a_pipe_stopped_at_once_is_not_named_as_a_file():
+    failure = Interrupted("SIGINT", "was the second signal", "", signal_number=2)
+    pipe = Destination(name="-", is_pipe=True, is_direct=True)
+    stopped = _stopped_at_once(failure, pipe)
+    assert "zvc69 decode -" not in stopped.next_step and stopped.exit_code == 130

@@ -135,3 +135,26 @@ def test_options_can_be_made_from_names_of_flags():
     assert EncodeOptions.of(preset="ultrafast", crf=30).codec.crf == 30
     with pytest.raises(UsageError, match="crff"):
         EncodeOptions.of(crff=30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "due"),
+    [
+        ({"crf": "abc"}, "a number"),
+        ({"crf": None}, "a number"),
+        ({"crf": True}, "a number"),
+        ({"slices": 2.5}, "a whole number"),
+        ({"seek": "3"}, "a whole number"),
+        ({"audio": "maybe"}, "True or False"),
+        ({"device": 0}, "a text"),
+    ],
+)
+def test_a_flag_of_the_wrong_type_is_refused_by_name_and_not_by_a_comparison(flags, due):
+    with pytest.raises(UsageError) as refused:
+        EncodeOptions.of(**flags)
+    assert refused.value.where == f"--{next(iter(flags))}"
+    assert f"is not {due}" in refused.value.what
+
+
+def test_a_whole_number_is_a_number():
+    assert EncodeOptions.of(crf=20).codec.crf == 20

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -145,3 +146,14 @@ def test_importing_the_package_loads_nothing_heavy():
     root = Path(zvc69_cli.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("pts", [0.5, 1 << 70, "1"])
+def test_a_time_that_no_stream_can_hold_is_refused_when_it_is_sent(pts):
+    encoder = Encoder(VIDEO, engines=ToyEngines())
+    with pytest.raises(InputError, match="should be a whole number"):
+        encoder.send_frame(replace(picture(0), pts=pts))
+
+
+def test_a_time_counted_by_numpy_is_a_time():
+    Encoder(VIDEO, engines=ToyEngines()).send_frame(replace(picture(0), pts=np.int64(3)))

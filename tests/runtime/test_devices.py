@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from zvc69_cli.errors import RuntimeUnavailable, UsageError
-from zvc69_cli.runtime import providers
+from zvc69_cli.errors import Interrupted, RuntimeUnavailable, UsageError
+from zvc69_cli.runtime import providers, sessions
 from zvc69_cli.runtime.bundle import FILES, find_bundle, load_bundle
 from zvc69_cli.runtime.providers import choose_device, list_devices, session_providers
 from zvc69_cli.runtime.sessions import load_networks
@@ -95,3 +95,13 @@ def test_a_graph_that_is_none_is_an_error_with_a_way_out(tmp_path):
     (tmp_path / "first.onnx").write_bytes(b"no graph")
     with pytest.raises(RuntimeUnavailable, match="first"):
         load_networks(load_bundle(tmp_path), choose_device("cpu"), 1)
+
+
+def test_a_signal_while_networks_are_loaded_is_not_a_fault_of_the_device(monkeypatch):
+    def interrupted(*arguments, **more):
+        raise Interrupted("SIGINT", "came before anything was written", "Start again.", signal_number=2)
+
+    monkeypatch.setattr(sessions.ort, "InferenceSession", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        load_networks(find_bundle(), choose_device("cpu"), 1)
+    assert caught.value.exit_code == 130

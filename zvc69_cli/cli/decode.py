@@ -15,7 +15,7 @@ from zvc69_cli.cli.options import (
     settings_options,
     typed_flags,
 )
-from zvc69_cli.cli.report import progress, show_messages
+from zvc69_cli.cli.report import progress, say, show_messages
 from zvc69_cli.cli.terminal import overwrite_policy, standard_pipes, write_json
 from zvc69_cli.errors import DamagedStream, UsageError
 from zvc69_cli.pipeline.resolve import DECODE_SETTINGS, resolve_decode
@@ -77,7 +77,7 @@ def decode_command(
     if not quiet:
         say_decode_summary(target, stats)
         for problem in stats.problems:
-            click.echo(f"zvc69: warning: {source}: {problem}", err=True)
+            say(f"zvc69: warning: {source}: {problem}")
     if as_json:
         write_json(decode_facts(target, stats))
     if stats.concealed or stats.is_cut:

@@ -73,7 +73,11 @@ def encode_command(
         raise UsageError(
             "--json", "cannot go with an output on standard output", "Write to a file, or leave --json out."
         )
-    chosen = find_preset(preset or os.environ.get(ENVIRONMENT_PREFIX + "PRESET") or DEFAULT_PRESET)
+    variable = ENVIRONMENT_PREFIX + "PRESET"
+    if preset is None and os.environ.get(variable):
+        chosen = find_preset(os.environ[variable], where=variable)
+    else:
+        chosen = find_preset(DEFAULT_PRESET if preset is None else preset)
     options = resolve_encode(typed_flags(flags), chosen, os.environ, with_note=not no_info)
 
     from zvc69_cli.cli.signals import stopping_gently

@@ -16,6 +16,7 @@ from zvc69_cli.errors import DamagedStream
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from zvc69_cli.pipeline.inspect import StreamReport
 
@@ -124,7 +125,7 @@ def _print_tables(report: StreamReport, *, with_frames: bool) -> None:
     if with_frames:
         console.print(_frames_table(report))
     for problem in report.problems:
-        console.print(f"problem: {problem}", style="red", markup=False, highlight=False)
+        console.print(as_it_is(f"problem: {problem}"), style="red")
 
 
 def _video_table(report: StreamReport) -> Table:
@@ -154,16 +155,17 @@ def _video_table(report: StreamReport) -> Table:
             "light", f"MaxCLL {video.content_light.max_content}, MaxFALL {video.content_light.max_average}"
         )
     is_here = "installed" if _has_bundle(report) else "NOT installed here"
-    table.add_row("bundle", f"{header.bundle_name}, sha256 {header.bundle_sha256.hex()[:16]}..., {is_here}")
+    bundle = f"{header.bundle_name}, sha256 {header.bundle_sha256.hex()[:16]}..., {is_here}"
+    table.add_row("bundle", as_it_is(bundle))
     note = _note(header.settings_note)
     if isinstance(note, dict):
         settings = note.get("settings")
-        listed = (
-            ", ".join(f"{key} {value}" for key, value in settings.items()) if isinstance(settings, dict) else ""
-        )
-        table.add_row("made by", f"{note.get('program', '?')}, preset {note.get('preset', '?')}: {listed}")
+        given = settings.items() if isinstance(settings, dict) else ()
+        listed = ", ".join(f"{key} {value}" for key, value in given if value is not None)
+        made_by = f"{note.get('program', '?')}, preset {note.get('preset', '?')}: {listed}"
+        table.add_row("made by", as_it_is(made_by))
     for key, value in header.tags:
-        table.add_row(f"tag {key}", value)
+        table.add_row(as_it_is(f"tag {key}"), as_it_is(value))
     if header.chapters:
         table.add_row("chapters", str(len(header.chapters)))
     complete = {True: "yes", False: "no: its encode was interrupted", None: "no: the end is missing"}
@@ -200,7 +202,8 @@ def _streams_table(report: StreamReport) -> Table:
     for each in report.header.copied_streams:
         tally = tallies.get(each.number)
         counts = (str(tally.packets), str(tally.size_bytes)) if tally else ("0", "0")
-        table.add_row(str(each.number), each.media, each.codec, each.language, each.title, *counts)
+        told = (as_it_is(text) for text in (each.media, each.codec, each.language, each.title))
+        table.add_row(str(each.number), *told, *counts)
     return table
 
 
@@ -215,11 +218,17 @@ def _frames_table(report: StreamReport) -> Table:
     return table
 
 
+def as_it_is(text: str) -> Text:
+    """Text of a file for a table: brackets are no markup in it, and nothing in it commands a terminal."""
+    from rich.text import Text
+
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+
+
 def _facts_table(title: str) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
-    return Table(title=escape(title), show_header=False, title_justify="left", expand=False)
+    return Table(title=as_it_is(title), show_header=False, title_justify="left", expand=False)
 
 
 def _has_bundle(report: StreamReport) -> bool:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Iterator, MutableMapping
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from zvc69_cli.cli.report import say_error
+from zvc69_cli.cli.report import say, say_error
 from zvc69_cli.errors import Interrupted, OutputError, RuntimeUnavailable, UsageError, Zvc69Error
 
 if TYPE_CHECKING:
     from zvc69_cli.pipeline.engine import Engines
 
 SIGINT_NUMBER: Final = 2
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _REPORT: Final = "This is a fault of the program. Please report it with the output of --log-level debug."
 
@@ -117,20 +122,23 @@ def run(args: list[str] | None = None, *, engines: Engines | None = None) -> Non
 
     engines  where the networks come from; the installed bundles when left out
     """
-    program.main(args, obj=engines)
+    try:
+        program.main(args, obj=engines)
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left that it could interrupt
 
 
 def _exit_code(error: BaseException) -> int:
     """Print what `error` says and return the exit code that goes with it."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, SystemExit):  # click's own answer to a closed pipe, in --help and --version
+        error = BrokenPipeError()
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     refusal = _as_refusal(error)
-    with contextlib.suppress(OSError):
-        say_error(refusal)
-        if refusal.exit_code == 1:
-            _trace(error)
+    say_error(refusal)
+    if refusal.exit_code == 1:
+        _trace(error)
     return refusal.exit_code
 
 
@@ -149,6 +157,10 @@ def _as_refusal(error: BaseException) -> Zvc69Error:
     if isinstance(error, BrokenPipeError):
         return OutputError(
             "standard output", "the reader closed the pipe", "Look at the program that read from it."
+        )
+    if isinstance(error, OSError) and error.errno in _FULL:  # --help and --version, which click itself prints
+        return OutputError(
+            "standard output", f"cannot be written: {error.strerror}", "Free some space, or write elsewhere."
         )
     return Zvc69Error(type(error).__name__, str(error) or "nothing more is known", _REPORT)
 
@@ -184,19 +196,30 @@ def _trace(error: BaseException) -> None:
     if logging.getLogger("zvc69_cli").isEnabledFor(logging.DEBUG):
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        say("".join(traceback.format_exception(error)))
 
 
 def _end(code: int) -> None:
     """Exit without waiting for a stage that hangs in a read, or complaining twice about a closed pipe."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # closed before the program began
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     queues = sys.modules.get("zvc69_cli.pipeline.queues")
-    if queues is not None and queues.is_stage_left_behind():
+    if queues is not None and _without_sigint(queues.is_stage_left_behind):
         os._exit(code)
     sys.exit(code)
+
+
+def _without_sigint(look: Callable[[], bool]) -> bool:
+    """What `look` finds, unbroken by one more Ctrl-C, which would crash Python on its way out."""
+    if threading.current_thread() is not threading.main_thread():
+        return look()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return look()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -75,6 +75,9 @@ def input_and_output(paths: tuple[str, ...], in_name: str | None, out_name: str 
         raise UsageError("IN", "the input is missing", "Name a file, or - for standard input.")
     if chosen_out is None:
         raise UsageError("OUT", "the output is missing", "Name a file, or - for standard output.")
+    for where, name in (("IN", chosen_in), ("OUT", chosen_out)):
+        if not name:
+            raise UsageError(where, "its name is empty", "Name a file, or - for a standard stream.")
     if places:
         raise UsageError(
             places[0],
@@ -91,11 +94,15 @@ def only_input(paths: tuple[str, ...], in_name: str | None) -> str:
         raise UsageError("IN", "the input is missing", "Name a file, or - for standard input.")
     if len(names) > 1:
         raise UsageError(names[1], f"is a name too many, after {names[0]!r}", "Give one file at a time.")
+    if not names[0]:
+        raise UsageError("IN", "its name is empty", "Name a file, or - for standard input.")
     return names[0]
 
 
 def nearest_option(wrong: str, command: click.Command | None) -> str:
     """ "Did you mean --crf?", or "" where nothing is near."""
+    if not wrong.startswith("--"):
+        return "A file whose name begins with - is given as ./-name."
     known = [
         name for param in (command.params if command else []) for name in (*param.opts, *param.secondary_opts)
     ]

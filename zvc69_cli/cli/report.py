@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,11 +19,17 @@ PLAIN_LINE_EVERY_S: Final = 10.0
 _INDENT: Final = " " * 7
 
 
+def say(line: str) -> None:
+    """A line on standard error; where that is closed or full, the work goes on without it."""
+    with suppress(OSError, ValueError):
+        click.echo(line, err=True)
+
+
 def say_error(error: Zvc69Error) -> None:
     """The three parts of a refusal: where and what on one line, the next step below."""
-    click.echo(f"zvc69: {error.where}: {error.what}", err=True)
+    say(f"zvc69: {error.where}: {error.what}")
     for line in error.next_step.splitlines():
-        click.echo(_INDENT + line, err=True)
+        say(_INDENT + line)
 
 
 def show_messages(level: str, *, is_quiet: bool) -> None:
@@ -39,7 +45,7 @@ def progress(*, is_shown: bool) -> Iterator[Watch]:
     """Whom to tell about progress: a line that renews itself on a terminal, a line now and then elsewhere."""
     if not is_shown:
         yield lambda state: None
-    elif sys.stderr.isatty():
+    elif sys.stderr is not None and sys.stderr.isatty():
         with _renewed_line() as tell:
             yield tell
     else:
@@ -68,7 +74,7 @@ def clock_text(seconds: float) -> str:
 class _Echo(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        click.echo(f"zvc69: {prefix}{record.getMessage()}", err=True)
+        say(f"zvc69: {prefix}{record.getMessage()}")
 
 
 class _PlainLines:
@@ -79,6 +85,8 @@ class _PlainLines:
         self._state: Progress | None = None
 
     def tell(self, state: Progress) -> None:
+        if self._state is None:  # what came before was loading
+            self._began = time.monotonic()
         self._state = state
         if time.monotonic() - self._said >= PLAIN_LINE_EVERY_S:
             self._say(state)
@@ -90,18 +98,20 @@ class _PlainLines:
     def _say(self, state: Progress) -> None:
         self._said = time.monotonic()
         elapsed_s = self._said - self._began
-        click.echo(f"zvc69: {progress_line(state, state.frames / elapsed_s if elapsed_s else 0.0)}", err=True)
+        say(f"zvc69: {progress_line(state, state.frames / elapsed_s if elapsed_s else 0.0)}")
 
 
 @contextmanager
 def _renewed_line() -> Iterator[Watch]:
     from tqdm import tqdm
 
-    began = time.monotonic()
+    began: float | None = None
     with tqdm(bar_format="{desc}", file=sys.stderr, dynamic_ncols=True, mininterval=0, leave=True) as line:
         line_: Any = line
 
         def tell(state: Progress) -> None:
+            nonlocal began
+            began = time.monotonic() if began is None else began  # what came before was loading
             elapsed_s = time.monotonic() - began
             line_.set_description_str(progress_line(state, state.frames / elapsed_s if elapsed_s else 0.0))
 

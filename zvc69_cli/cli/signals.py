@@ -1,14 +1,15 @@
-"""The first SIGINT or SIGTERM asks for an end, the second makes one."""
+"""The first SIGINT or SIGTERM asks for an end, the second makes one, the third waits for nothing."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from zvc69_cli.errors import Interrupted
+from zvc69_cli.errors import SIGNAL_EXIT, Interrupted
 from zvc69_cli.pipeline.stop import StopRequest, interrupted_early, signal_name
 
 _SIGNALS: Final = tuple(
@@ -23,8 +24,13 @@ def stopping_gently() -> Iterator[StopRequest]:
     raises  Interrupted, inside, at a second signal, or at the first where nothing is under way
     """
     stop = StopRequest()
+    is_raised = False
 
     def answer(number: int, frame: FrameType | None) -> None:
+        nonlocal is_raised
+        if is_raised:  # to raise once more while a thread is joined breaks Python's own ending
+            os._exit(SIGNAL_EXIT + number)
+        is_raised = bool(stop.signal_number) or not stop.is_under_way
         if not stop.is_under_way:
             raise interrupted_early(number)
         if stop.signal_number:

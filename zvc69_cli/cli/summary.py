@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-import click
+from zvc69_cli.cli.report import say
 
 if TYPE_CHECKING:
     from zvc69_cli.frames import Frame
@@ -43,28 +43,31 @@ class Quality:
         return PlanePsnr(y=y, u=u, v=v)
 
 
+def shown_name(out_name: str) -> str:
+    """What people call an output."""
+    return "standard output" if out_name == "-" else out_name
+
+
 def say_encode_summary(out_name: str, stats: EncodeStats, quality: Quality | None) -> None:
     """x265's closing lines, on standard error."""
     copied = f", {stats.copied_packets} packets copied along" if stats.copied_packets else ""
-    click.echo(
-        f"zvc69: {out_name}: {stats.frames} frames in {stats.wall_s:.2f} s ({stats.frames_per_s:.2f} fps), "
-        f"{stats.bitrate_kbps:.2f} kb/s, {stats.stream_bytes} bytes{copied}",
-        err=True,
+    say(
+        f"zvc69: {shown_name(out_name)}: {stats.frames} frames in {stats.wall_s:.2f} s "
+        f"({stats.frames_per_s:.2f} fps), {stats.bitrate_kbps:.2f} kb/s, {stats.stream_bytes} bytes{copied}"
     )
     psnr = quality.mean if quality else None
     if psnr is not None:
-        click.echo(
+        say(
             f"zvc69: PSNR (6 Y + U + V) / 8: {psnr.weighted:.3f} dB, "
-            f"Y {psnr.y:.3f}, U {psnr.u:.3f}, V {psnr.v:.3f}",
-            err=True,
+            f"Y {psnr.y:.3f}, U {psnr.u:.3f}, V {psnr.v:.3f}"
         )
 
 
 def say_decode_summary(out_name: str, stats: DecodeStats) -> None:
     """One closing line on standard error."""
-    click.echo(
-        f"zvc69: {out_name}: {stats.frames} frames in {stats.wall_s:.2f} s ({stats.frames_per_s:.2f} fps)",
-        err=True,
+    say(
+        f"zvc69: {shown_name(out_name)}: {stats.frames} frames in {stats.wall_s:.2f} s "
+        f"({stats.frames_per_s:.2f} fps)"
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from zvc69_cli.errors import UsageError
+from zvc69_cli.errors import OutputError, UsageError
 from zvc69_cli.pipeline.places import Pipes, writing
 
 if TYPE_CHECKING:
@@ -32,9 +32,12 @@ def overwrite_policy(*, overwrite: bool, no_overwrite: bool) -> Callable[[str], 
     def may_overwrite(name: str) -> bool:
         if overwrite or no_overwrite:
             return overwrite
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
             return False
-        return click.confirm(f"zvc69: {name} exists already. Overwrite it?", default=False, err=True)
+        try:
+            return click.confirm(f"zvc69: {name} exists already. Overwrite it?", default=False, err=True)
+        except click.Abort:  # the end of the input is no consent; Ctrl-C is answered by cli.signals
+            return False
 
     return may_overwrite
 
@@ -60,6 +63,10 @@ def make_console() -> Console:
 @contextmanager
 def printing() -> Iterator[None]:
     """What is printed inside is on standard output afterwards, or an OutputError says why not."""
+    if sys.stdout is None:
+        raise OutputError(
+            "standard output", "is closed", "Open it, or send it on with `| program` or `> file`."
+        )
     with writing("standard output"):
         yield
         sys.stdout.flush()

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import Chapter, CopiedPacket, CopiedStream, Frame, Samples, VideoFormat
+from zvc69_cli.media.bytestream import reason
 from zvc69_cli.media.encoders import (
     DEFAULT_CODEC,
     DEFAULT_WEBM_CODEC,
@@ -86,13 +87,10 @@ class ContainerSink:
             }
             self._container.metadata.update(tags)
             self._set_chapters(chapters)
+            self._open_encoder(settings)
             self._container.start_encoding()
         except _Failure as error:
             self.abort()
-            if settings.codec_preset is not None and not isinstance(error, OSError):
-                raise UsageError(
-                    "--codec-preset", f"{self._codec} refuses {settings.codec_preset!r}", "Leave it out."
-                ) from error
             raise write_error(name, error) from error
         except BaseException:
             self.abort()
@@ -215,6 +213,21 @@ class ContainerSink:
         if video.rotation_degrees:
             stream.set_display_rotation(-video.rotation_degrees)
         return stream
+
+    def _open_encoder(self, settings: OutputSettings) -> None:
+        """Before anything is written, so that what fails here is the encoder and not the disk."""
+        try:
+            self._stream.codec_context.open()
+        except _Failure as error:
+            if settings.codec_preset is not None:
+                raise UsageError(
+                    "--codec-preset", f"{self._codec} refuses {settings.codec_preset!r}", "Leave it out."
+                ) from error
+            raise UsageError(
+                "--codec",
+                f"{self._codec} cannot be used here: {reason(error)}",
+                f"Take another one; {DEFAULT_CODEC} runs everywhere.",
+            ) from error
 
     def _tag(self, picture: av.VideoFrame) -> None:
         colour = self._video.colour

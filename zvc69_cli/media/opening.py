@@ -25,7 +25,11 @@ def open_container(file: str | ByteStream, where: str) -> InputContainer:
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if isinstance(error, InputError):
             raise
-        step = PIPED_MP4 if isinstance(file, ByteStream) else "Check that it is a video and that it is whole."
+        step = (
+            f"{PIPED_MP4} Raw yuv needs --input-res and --fps."
+            if isinstance(file, ByteStream)
+            else "Check that it is a video and that it is whole."
+        )
         raise InputError(where, f"is no video that can be opened: {reason(error)}", step) from error
     if container.format.name in _TEXT_ART:
         container.close()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.errors import OutputError
-from zvc69_cli.frames import CopiedPacket, CopiedStream, Frame, Samples, VideoFormat
+from zvc69_cli.frames import UNSPECIFIED, CopiedPacket, CopiedStream, Frame, Samples, VideoFormat
 from zvc69_cli.media.bytestream import reason
 from zvc69_cli.media.settings import OutputSettings
 from zvc69_cli.media.uncompressed import ASSUMED_RATE
@@ -51,6 +51,12 @@ class PlainSink:
         if video.rotation_degrees:
             turn = f"a turn of {video.rotation_degrees} degrees when it is shown"
             self.notes.append(f"{self.format_name} cannot say that the picture takes {turn}")
+        colour = video.colour
+        if {colour.primaries, colour.transfer, colour.matrix} - {0, UNSPECIFIED}:
+            self.notes.append(
+                f"{self.format_name} cannot say its colours: primaries {colour.primaries}, "
+                f"transfer {colour.transfer}, matrix {colour.matrix} (H.273) are lost"
+            )
         if note := depth_note(video.bit_depth, self._depth):
             self.notes.append(note)
 

@@ -87,7 +87,7 @@ class InputSettings:
         if not 0 < rate <= MAX_FRAME_RATE:
             raise UsageError(
                 "--fps",
-                f"{self.fps} is out of range 0..{MAX_FRAME_RATE}",
+                f"{self.fps} is out of range: above 0, at most {MAX_FRAME_RATE}",
                 "Give it in frames a second, like 25.",
             )
         return rate

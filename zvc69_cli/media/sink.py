@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Protocol
 
 from zvc69_cli.errors import OutputError, UsageError
+from zvc69_cli.flags import flags_of
 from zvc69_cli.frames import Chapter, CopiedPacket, CopiedStream, Frame, VideoFormat
 from zvc69_cli.media.bytestream import reason
 from zvc69_cli.media.mux import ContainerSink
@@ -65,11 +66,10 @@ def open_sink(
     raises      UsageError for a name or settings that fit no format, OutputError for what cannot be written
     """
     name = final_name or path
-    if path == STANDARD_OUTPUT:
-        kind: type[PlainSink] = RawSink if settings.raw else Y4mSink
+    plain, container = _format(path if path == STANDARD_OUTPUT else name, settings)
+    if path == STANDARD_OUTPUT and plain is not None:
         out = stdout if stdout is not None else sys.stdout.buffer
-        return kind(out, "standard output", video, settings, copied_streams, closes=False)
-    plain, container = _format(name, settings)
+        return plain(out, "standard output", video, settings, copied_streams, closes=False)
     kept = [
         stream
         for stream in copied_streams
@@ -89,13 +89,16 @@ def open_sink(
 
 def check_output_name(name: str, settings: OutputSettings) -> None:
     """Raises UsageError for a name or settings that fit no format; opens nothing."""
-    if name != STANDARD_OUTPUT:
-        _format(name, settings)
+    _format(name, settings)
 
 
 def _format(name: str, settings: OutputSettings) -> tuple[type[PlainSink] | None, str]:
     """The sink for plain frames, or FFmpeg's name of a container."""
     extension = PurePath(name).suffix.lower()
+    if name == STANDARD_OUTPUT or settings.raw or settings.y4m or extension in PLAIN:
+        _refuse_encoder_settings(name, settings)
+    if name == STANDARD_OUTPUT:
+        return (RawSink if settings.raw else Y4mSink), ""
     if settings.raw or settings.y4m:
         if extension in CONTAINERS:
             flag = "--raw" if settings.raw else "--y4m"
@@ -112,6 +115,18 @@ def _format(name: str, settings: OutputSettings) -> tuple[type[PlainSink] | None
         f"the format is not clear from the name: {extension or 'no extension'}",
         f"Use one of {' '.join((*PLAIN, *CONTAINERS))}, or add --y4m or --raw.",
     )
+
+
+def _refuse_encoder_settings(name: str, settings: OutputSettings) -> None:
+    """Raises UsageError for what is asked of an encoder, where the output has none."""
+    for each in flags_of(settings):
+        if each.name.startswith("codec") and getattr(settings, each.field_name) is not None:
+            shown = "standard output" if name == STANDARD_OUTPUT else name
+            raise UsageError(
+                f"--{each.name}",
+                f"{shown} holds plain frames, without an encoder",
+                "Leave it out, or write a .mkv.",
+            )
 
 
 def _open_file(path: str, name: str) -> BinaryIO:

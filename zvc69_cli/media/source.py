@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import BinaryIO, Final, Protocol
 
 from zvc69_cli.errors import InputError, UsageError
+from zvc69_cli.flags import flags_of
 from zvc69_cli.frames import Chapter, CopiedPacket, CopiedStream, Frame, VideoFormat
 from zvc69_cli.media.bytestream import ByteStream, open_file
 from zvc69_cli.media.demux import ContainerSource
@@ -79,6 +80,7 @@ def _open_stream(path: str, stream: ByteStream, settings: InputSettings) -> Sour
                 f"{stream.name} is y4m, which carries its size",
                 "Leave out the flags of raw yuv.",
             )
+        _refuse_raw_settings(stream.name, settings)
         return Y4mSource(stream, settings)
     if settings.input_res is not None:
         return RawSource(stream, settings)
@@ -92,9 +94,19 @@ def _open_stream(path: str, stream: ByteStream, settings: InputSettings) -> Sour
             f"{stream.name} carries its own times",
             "Leave it out; it is for raw yuv, and y4m without a rate.",
         )
+    _refuse_raw_settings(stream.name, settings)
     if path == STANDARD_INPUT:
         return ContainerSource(stream, stream.name, settings)
     stated = stated_bytes(stream.peek(HEAD_BYTES))
     stream.close()
     lacking_bytes = stated - stream.size_bytes if stated and stream.size_bytes else 0
     return ContainerSource(f"file:{path}", path, settings, lacking_bytes=lacking_bytes)
+
+
+def _refuse_raw_settings(name: str, settings: InputSettings) -> None:
+    """Raises UsageError for what describes raw yuv, where the input describes itself."""
+    for each in flags_of(settings):
+        if each.name in ("input-csp", "input-depth") and getattr(settings, each.field_name) != each.default:
+            raise UsageError(
+                f"--{each.name}", f"{name} says itself what its samples are", "Leave it out; it is for raw yuv."
+            )

@@ -69,14 +69,17 @@ def encode(
     source = open_source(in_name, options.input, pipes.stdin)
     stop = stop or StopRequest()
     run = _Encode(in_name, source, options, stop, watch, compare)
+    has_begun = False  # before that, OUT.part is one that an earlier run left
     try:
         run.begin(engines or InstalledEngines())
         with opened_for_writing(destination, pipes) as out:
+            has_begun = True
             run.write_to(out, destination)
     except BaseException as failure:
         if isinstance(failure, Interrupted) and run.frames_written:
             raise _stopped_at_once(failure, destination) from failure
-        destination.discard()
+        if has_begun:
+            destination.discard()
         raise
     finally:
         stop.is_under_way = False
@@ -307,10 +310,11 @@ def _frames_channel(line: Line) -> Channel[Any]:
 
 def _stopped_at_once(failure: Interrupted, destination: Destination) -> Interrupted:
     """After a second signal: no index, no trailer, but every frame that was written is whole."""
+    step = f"`zvc69 decode {destination.written_name} ...` plays what was written up to its last whole frame."
     return Interrupted(
         failure.where,
         failure.what,
-        f"`zvc69 decode {destination.written_name} ...` plays what was written up to its last whole frame.",
+        "Decoders play it up to its last whole frame." if destination.is_direct else step,
         signal_number=failure.exit_code - SIGNAL_EXIT,
     )
 

@@ -96,13 +96,20 @@ def choose_destination(
     raises  UsageError for the input itself or a terminal, OutputError for what exists or cannot be written
     """
     if out_name == PIPE:
-        if pipes.stdout is None or is_terminal(pipes.stdout):
+        if pipes.stdout is None:
+            raise UsageError("standard output", "is closed", "Name a file, or send it on with `| program`.")
+        if is_terminal(pipes.stdout):
             raise UsageError(
                 "standard output",
                 "is a terminal, which binary data would only garble",
                 "Name a file, or send it on with `| program` or `> file`.",
             )
         return Destination(name=PIPE, is_pipe=True, is_direct=True)
+    with writing(out_name):
+        return _choose_file(out_name, in_name, may_overwrite)
+
+
+def _choose_file(out_name: str, in_name: str, may_overwrite: Callable[[str], bool]) -> Destination:
     out = Path(out_name)
     for written in (out, Path(out_name + PART)):
         if in_name != PIPE and _is_same_file(written, Path(in_name)):
@@ -125,7 +132,9 @@ def choose_destination(
 def check_input(in_name: str, pipes: Pipes) -> None:
     """Raises UsageError for a terminal, InputError for what is no readable file."""
     if in_name == PIPE:
-        if pipes.stdin is None or is_terminal(pipes.stdin):
+        if pipes.stdin is None:
+            raise UsageError("standard input", "is closed", "Name a file, or send one in with `<`.")
+        if is_terminal(pipes.stdin):
             raise UsageError(
                 "standard input",
                 "is a terminal, should be a pipe or a file",
@@ -133,9 +142,15 @@ def check_input(in_name: str, pipes: Pipes) -> None:
             )
         return
     path = Path(in_name)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as cause:  # a name that is too long, a folder that may not be looked into
+        raise InputError(
+            in_name, f"cannot be opened: {cause.strerror}", "Check the name and the folder."
+        ) from cause
+    if is_folder:
         raise InputError(in_name, "is a directory, should be a file", "Name one file in it.")
-    if not path.exists():
+    if not is_there:
         raise InputError(in_name, "there is no such file", "Check the name and the folder.")
 
 
@@ -168,9 +183,9 @@ def opened_for_writing(destination: Destination, pipes: Pipes) -> Iterator[Binar
         with writing(destination.shown_name):
             pipes.stdout.flush()
         return
-    if not destination.is_direct and Path(destination.written_name).exists():
-        _log.info("%s of an earlier run is replaced", destination.written_name)
     with writing(destination.shown_name):
+        if not destination.is_direct and Path(destination.written_name).exists():
+            _log.info("%s of an earlier run is replaced", destination.written_name)
         out = Path(destination.written_name).open("wb")  # noqa: SIM115 - closing can fail, and is checked
     try:
         yield out

@@ -85,8 +85,8 @@ class Preset:
     values: Mapping[str, Any]
 
 
-def find_preset(name: str, folder: Path | None = None) -> Preset:
-    """The preset of that name, or of the name that x265's stands for.
+def find_preset(name: str, folder: Path | None = None, *, where: str = "--preset") -> Preset:
+    """The preset of that name, or of the name that x265's stands for; `where` is who named it.
 
     raises  UsageError, naming the nearest preset
     """
@@ -98,7 +98,7 @@ def find_preset(name: str, folder: Path | None = None) -> Preset:
     known = sorted(path.stem for path in folder.glob("*.toml"))
     if meant not in known:
         raise UsageError(
-            "--preset",
+            where,
             f"there is no preset {name!r}",
             suggest(name, [*known, *PRESET_ALIASES]) or f"Choose one of {', '.join(known)}.",
         )
@@ -156,6 +156,8 @@ def parse_value(described: Flag, text: str, where: str) -> Any:
     elif described.kind in (int, float):
         try:
             value = described.kind(text)
+            if value != value:
+                raise ValueError(f"{text} is not a number")
         except ValueError as cause:
             due = "a whole number" if described.kind is int else "a number"
             bounds = f" {described.range_text}" if described.range_text else ""

@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from zvc69_cli.errors import InputError, UsageError, Zvc69Error
 from zvc69_cli.frames import Frame, Packet, VideoFormat
@@ -25,6 +26,8 @@ from zvc69_cli.runtime.settings import RunSettings
 
 if TYPE_CHECKING:
     from zvc69_cli.container.layout import StreamHeader
+
+MAX_PTS: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,12 @@ class Encoder(_Session):
         raises  InputError where it is not of the video's format or not after the frame before it
         """
         self._refuse_after_flush("send_frame")
+        if not _is_whole(frame.pts) or frame.pts > MAX_PTS:
+            raise InputError(
+                f"frame {self._frames}",
+                f"pts is {frame.pts!r}, should be a whole number up to {MAX_PTS}",
+                "Count in ticks of the video's time base.",
+            )
         if frame.pts < 0 or (self._last_pts is not None and frame.pts <= self._last_pts):
             due = "0 or more" if self._last_pts is None else f"above {self._last_pts}"
             raise InputError(
@@ -274,3 +283,8 @@ class VideoFile:
                 self._position += 1
                 return item
         return None
+
+
+def _is_whole(number: object) -> bool:
+    """Whether it counts ticks: Python's whole numbers and NumPy's."""
+    return isinstance(number, Integral)

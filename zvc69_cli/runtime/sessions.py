@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from zvc69_cli.errors import RuntimeUnavailable
+from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
 from zvc69_cli.runtime.bundle import GRAPHS, Bundle
 from zvc69_cli.runtime.providers import Device, session_providers
 
@@ -84,6 +84,8 @@ def load_networks(bundle: Bundle, device: Device, threads: int, *, optimised: bo
         path = str(bundle.graph(graph))
         try:
             session = ort.InferenceSession(path, options, providers=providers)
+        except Zvc69Error:  # a signal that came while the file was read
+            raise
         except Exception as error:  # ONNX Runtime raises types of its own that share no base
             raise RuntimeUnavailable(
                 f"{device.name}: {graph}", f"ONNX Runtime: {error}", "Try `--device cpu`, or reinstall zvc69."
