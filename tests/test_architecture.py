@@ -23,6 +23,7 @@ ALLOWED = {
     "frames": set(),
     "errors": set(),
     "flags": set(),
+    "__main__": {"cli"},
     "__init__": {"pipeline", "runtime", "codec", "container"},
 }
 

@@ -277,7 +277,16 @@ def test_qp_counts_down_from_the_best_q():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"crf": 51.5}, {"crf": -1}, {"qp": 64}, {"slices": 0}, {"slices": 65}, {"keyint": -2}, {"rounding": "up"}],
+    [
+        {"crf": 51.5},
+        {"crf": -1},
+        {"qp": 64},
+        {"slices": 0},
+        {"slices": 65},
+        {"keyint": -2},
+        {"keyint": 0},
+        {"rounding": "up"},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError) as caught:

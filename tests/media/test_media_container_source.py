@@ -235,6 +235,7 @@ def test_names_of_any_kind_are_files(tmp_path):
     [
         ("missing.mp4", None, "no such file"),
         ("empty.mp4", b"", "is empty"),
+        ("coded.zvc69", b"ZVC69\0" + bytes(200), "is a .zvc69 already"),
         ("text.txt", b"Dear diary,\n" * 40, "is no video"),
         ("text.mp4", b"Dear diary,\n" * 40, "is no video that can be opened"),
         ("noise.bin", bytes(range(256)) * 40, "is no video"),

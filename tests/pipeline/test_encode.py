@@ -208,6 +208,15 @@ def test_an_existing_output_survives_a_failing_encode(out, tmp_path, sources):
     assert (tmp_path / "out.zvc69").read_text() == "precious"
 
 
+def test_a_link_as_output_stays_a_link(clip, tmp_path):
+    target, link = tmp_path / "real.zvc69", tmp_path / "link.zvc69"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    encode(clip, str(link), EncodeOptions.of(), engines=ToyEngines(), may_overwrite=lambda name: True)
+    assert link.is_symlink()
+    assert target.read_bytes().startswith(b"ZVC69\0")
+
+
 @pytest.mark.parametrize("link", [os.link, os.symlink])
 def test_the_input_itself_is_never_the_output(clip, tmp_path, link):
     other = tmp_path / "other.y4m"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag
 
 Q_LEVELS: Final = 64
@@ -49,3 +50,5 @@ class CodecSettings:
 
     def __post_init__(self) -> None:
         check_flags(self)
+        if self.keyint == 0:
+            raise UsageError("--keyint", "0 is no distance", "Take 1 for intra only, or -1 to leave it open.")

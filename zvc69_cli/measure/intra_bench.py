@@ -6,7 +6,6 @@ Every figure is of a real stream, container included, that was decoded again.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -133,7 +132,6 @@ def panels_of(measurements: Sequence[Measurement]) -> list[Panel]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     given = _parser().parse_args(arguments)
-    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints its settings past FFmpeg's log; errors only
     try:
         _run(given)
     except Zvc69Error as refusal:

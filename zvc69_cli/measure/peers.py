@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,6 +117,8 @@ def encode_intra(peer: Peer, frames: Sequence[Frame], video: VideoFormat, rate_f
 
     raises  RuntimeUnavailable where the encoder is missing or refuses the video
     """
+    # SVT-AV1 prints its settings past FFmpeg's log; it reads this once, when it is first used. 1: errors only.
+    os.environ.setdefault("SVT_LOG", "1")
     started = time.perf_counter()
     try:
         packets = _encode(peer, frames, video, rate_factor)

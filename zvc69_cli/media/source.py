@@ -50,6 +50,9 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+ALREADY_CODED: Final = b"ZVC69\0"
+
+
 def open_source(path: str, settings: InputSettings, stdin: BinaryIO | None = None) -> Source:
     """The video of a file, or of standard input for "-"; the first selected frame has been read.
 
@@ -72,6 +75,12 @@ def _open_stream(path: str, stream: ByteStream, settings: InputSettings) -> Sour
     if not start:
         raise InputError(
             stream.name, "is empty, should hold a video", "Check that whatever writes it has finished."
+        )
+    if start.startswith(ALREADY_CODED):
+        raise InputError(
+            stream.name,
+            "is a .zvc69 already, should be a video to encode",
+            "`zvc69 decode` makes a video of it.",
         )
     if start == MAGIC or settings.y4m:
         if settings.input_res is not None:

@@ -120,13 +120,15 @@ def _choose_file(out_name: str, in_name: str, may_overwrite: Callable[[str], boo
         raise OutputError(out_name, "is a directory, should be a file", "Add a file name to it.")
     if not out.parent.is_dir():
         raise OutputError(out_name, f"there is no folder {str(out.parent)!r}", "Make the folder first.")
+    # What a link points to is written, as a shell's `>` would; the link stays.
+    name = str(out.resolve()) if out.is_symlink() else out_name
     if not out.exists():
-        return Destination(name=out_name, is_pipe=False, is_direct=False)
+        return Destination(name=name, is_pipe=False, is_direct=False)
     if not stat.S_ISREG(out.stat().st_mode):
         return Destination(name=out_name, is_pipe=False, is_direct=True)
     if not may_overwrite(out_name):
         raise OutputError(out_name, "exists already", "Use -y to overwrite it, or give another name.")
-    return Destination(name=out_name, is_pipe=False, is_direct=False)
+    return Destination(name=name, is_pipe=False, is_direct=False)
 
 
 def check_input(in_name: str, pipes: Pipes) -> None:
