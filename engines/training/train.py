@@ -81,12 +81,10 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
             now, pixels = time.monotonic(), trainer.checkpoint.pixels[recipe.stage]
             trainer.checkpoint.history.append((recipe.stage, pixels, loss, rate, distortion))
             speed = (pixels - pixels_before) / (now - reported)
-            arithmetic, memory = floor.shares(speed)
             print(
                 f"{(now - began) / 60:6.1f} min  {pixels / 1e9:.3f} Gpx  {speed / 1e6:.2f} Mpx/s  "
-                f"{1e3 * (now - reported) / steps:.0f} ms a step  floor {100 * arithmetic:.0f} % arithmetic "
-                f"{100 * memory:.0f} % memory  loss {loss:.4f}  {rate:.4f} bit/px  "
-                f"{-10 * math.log10(max(distortion, 1e-9)):.2f} dB",
+                f"{1e3 * (now - reported) / steps:.0f} ms a step  loss {loss:.4f}  {rate:.4f} bit/px"
+                + _of_whole_network(recipe, floor, speed, distortion),
                 flush=True,
             )
             sums.zero_()
@@ -98,6 +96,15 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
     if piece.test is not None:
         _evaluate(trainer, piece)
     return trainer.checkpoint
+
+
+def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: float) -> str:
+    """What only a stage that trains all of the network can say: quality, and its share of the floor."""
+    if recipe.stage != "intra":
+        return ""
+    arithmetic, memory = floor.shares(speed)
+    quality = -10 * math.log10(max(distortion, 1e-9))
+    return f"  {quality:.2f} dB  floor {100 * arithmetic:.0f} % arithmetic {100 * memory:.0f} % memory"
 
 
 def find_batch(piece: Piece, recipe: Recipe) -> Recipe:
