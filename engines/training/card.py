@@ -140,8 +140,8 @@ def draw_loss(checkpoint: Checkpoint, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    pixels = np.array([row[1] for row in checkpoint.history]) / 1e9
-    loss = np.array([row[2] for row in checkpoint.history])
+    rows = [row for row in checkpoint.history if row[0] == "intra"]
+    pixels, loss = np.array([row[1] for row in rows]) / 1e9, np.array([row[2] for row in rows])
     width = max(1, min(25, len(loss) // 8))
     smooth = np.convolve(loss, np.ones(width) / width, "valid")
     figure, axes = plt.subplots(figsize=(7, 3), dpi=90)

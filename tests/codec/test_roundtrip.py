@@ -26,6 +26,7 @@ from zvc69_cli.codec.planes import cropped_frame, hyper_size, latent_size, padde
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.tables import SymbolTables
 from zvc69_cli.errors import DamagedPacket, SymbolMismatch, UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 
@@ -94,6 +95,19 @@ def test_better_crf_costs_more():
         sizes.append(len(encoder.pack(encoder.quantise(make_frame(video))).payload))
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[2]
+
+
+def test_a_hyper_latent_in_a_skipped_row_is_taken_for_its_mean():
+    """Such a symbol once ended the encode: only the latent's were made 0."""
+    video = VideoFormat(width=96, height=96)
+    row = int(TABLES.hyper_indexes(base_q_256(CodecSettings()))[0])
+    skipping = dataclasses.replace(TABLES, hyper=SymbolTables(TABLES.hyper.rows, row + 1))
+    encoder = Encoder(video, CodecSettings(), NETWORKS, skipping)
+    assert Encoder(video, CodecSettings(), NETWORKS, TABLES).quantise(make_frame(video)).hyper.any()
+    coded = encoder.quantise(make_frame(video))
+    assert not coded.hyper.any()
+    parsed = Decoder(video, encoder.base_q_256, NETWORKS, skipping).parse(encoder.pack(coded))
+    assert np.array_equal(parsed.latent, coded.latent)
 
 
 def test_slices_change_the_bytes_and_not_the_picture():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from zvc69_cli.codec.entropy import Pass, pack_string
-from zvc69_cli.codec.networks import Networks
+from zvc69_cli.codec.networks import F32, Networks
 from zvc69_cli.codec.payload import IntraSections, Slice, pack_sections, slice_rows
 from zvc69_cli.codec.planes import check_frame, padded_planes
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import QuantisedFrame, checkerboard, sixteenths
+from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, sixteenths
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.reconstruct import reconstruct
 from zvc69_cli.codec.rounding import Rounding
@@ -33,6 +33,7 @@ class Encoder:
         self._networks = networks
         self._tables = tables
         self._rounding = Rounding(settings.rounding, tables.latent)
+        self._hyper_means = tables.hyper_means[:, None, None].astype(np.int32)
         self._coding_index = 0
         if tables.scale_offsets.shape[1] != networks.latent_channels:
             raise ValueError("the tables and the networks are not of one bundle")
@@ -45,7 +46,8 @@ class Encoder:
         check_frame(frame, self.video)
         q_256 = self.base_q_256
         latent, hyper = self._networks.analyse(*padded_planes(frame, self.video), q_256)
-        whole_hyper = np.clip(np.rint(hyper), -HYPER_LIMIT, HYPER_LIMIT)
+        hyper_symbols = self._hyper_symbols(hyper, q_256)
+        whole_hyper = (hyper_symbols + self._hyper_means).astype(np.float32)
 
         offsets = self._tables.latent_offsets(q_256).astype(np.float32)
         channels, height, width = latent.shape
@@ -62,13 +64,20 @@ class Encoder:
             coding_index=self._coding_index,
             pts=frame.pts,
             q_256=q_256,
-            hyper=whole_hyper.astype(np.int32) - self._tables.hyper_means[:, None, None].astype(np.int32),
+            hyper=hyper_symbols,
             symbols=symbols,
             indexes=np.where(board, first.indexes, second.indexes),
             latent=sixteenths(symbols, means),
         )
         self._coding_index += 1
         return quantised
+
+    def _hyper_symbols(self, hyper: F32, q_256: int) -> I32:
+        """Integers less their means; 0 in the channels whose table codes nothing."""
+        whole = np.clip(np.rint(hyper), -HYPER_LIMIT, HYPER_LIMIT).astype(np.int32)
+        symbols: I32 = whole - self._hyper_means
+        symbols[self._tables.hyper_indexes(q_256) < self._tables.hyper.skip_below] = 0
+        return symbols
 
     def pack(self, quantised: QuantisedFrame) -> Packet:
         """Entropy-code one frame; touches no state, so that several may run at once."""
