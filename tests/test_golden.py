@@ -27,7 +27,7 @@ STREAMS = {
     "toy_compact": (VideoFormat(width=50, height=35, frame_rate=Fraction(25)), CodecSettings(qp=20)),
     "toy_full_sliced": (
         VideoFormat(width=33, height=70, bit_depth=10, time_base=Fraction(1, 1000)),
-        CodecSettings(crf=30.5, slices=3, frame_headers="full"),
+        CodecSettings(qp=29, slices=3, frame_headers="full"),
     ),
 }
 

@@ -161,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--test", type=Path, required=True, help="folder of test clips and pictures")
     parser.add_argument("--bundle", type=Path, default=Path("engines/zvc69-s"))
-    parser.add_argument("--frames", default="10", help="first frames of each clip")
+    parser.add_argument("--frames", default="10", help="first frames of each clip in the comparison as video")
+    parser.add_argument("--clips", default="*_*", help="names of the clips that are compared as video")
     parser.add_argument("--cache", type=Path, help="keeps the peers' results")
     parser.add_argument("--data-note", default="see the manifest", help="what it was trained on, in words")
     parser.add_argument("--json", type=Path, help="every measurement")
@@ -169,18 +170,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bundle = load_bundle(asked.bundle)
     checkpoint = load_checkpoint(asked.checkpoint)
     beside = asked.bundle / "bench.md"
-    call: list[Any] = ["--data", asked.test, "--frames", asked.frames, "--bundle", bundle.name]
-    call += ["--markdown", beside, "--picture", asked.bundle / "curves.png"]
-    for name, value in (("--cache", asked.cache), ("--json", asked.json)):
-        call += [name, value] if value else []
-    code = intra_bench.main([str(each) for each in call])
-    if code:
-        return code
+    common: list[Any] = ["--data", asked.test, "--bundle", bundle.name, "--markdown", beside]
+    common += ["--cache", asked.cache] if asked.cache else []
+    # Pictures beside everybody; clips as video beside those that take seconds and not minutes a rate.
+    as_video = ["--frames", asked.frames, "--only", asked.clips, "--peers", "x264,x265"]
+    of_pictures: list[Any] = ["--frames", "1", "--picture", asked.bundle / "curves.png"]
+    of_pictures += ["--json", asked.json] if asked.json else []
+    tables = []
+    for call in (of_pictures, as_video):
+        code = intra_bench.main([str(each) for each in common + call])
+        if code:
+            return code
+        tables.append(beside.read_text(encoding="utf-8"))
     draw_loss(checkpoint, asked.bundle / "loss.png")
     clips = [read_clip(path, asked.test, 1) for path in find_clips(asked.test, "*")]
     first_frames = [(clip.video, clip.frames[0]) for clip in clips]
     equal = count_equal_elements(bundle, first_frames, EXACTNESS_Q)
-    text = card(bundle, checkpoint, beside.read_text(encoding="utf-8"), asked.data_note, equal)
+    text = card(bundle, checkpoint, "\n".join(tables), asked.data_note, equal)
     (asked.bundle / "README.md").write_text(text, encoding="utf-8")
     beside.unlink()
     print(asked.bundle / "README.md")
