@@ -35,7 +35,7 @@ OUTER_LAYERS = ("entry", "down", "up", "exit")
 CALIBRATION_CROPS = 16
 SCALES_RATE = 4.0  # rate of the scales of q against that of the other outer parameters
 
-# Rates of the matrices inside the blocks; engines/training/README.md has the comparison.
+# Muon gave about 10 % fewer bits than AdamW at either rate in the same minutes; SOAP was not measured here yet.
 INNER_OPTIMISERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] = {
     "muon": (Muon, 0.01),
     "soap": (Soap, 3e-3),

@@ -4,7 +4,7 @@ A string is what one coder yields: the count of its words as a varint, the words
 escapes, bits that hold what lay beyond a table's reach. The coder is constriction's ANS, a stack: passes and groups
 are pushed last first, so that they come out in order.
 
-source  FORMAT.md 6.3; measured against a Gaussian a symbol in `make bench`
+source  FORMAT.md 6.3
 """
 
 from __future__ import annotations
