@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -79,15 +78,3 @@ def _frequencies(mass: np.ndarray, centre: int) -> np.ndarray:
     row = np.maximum(1, np.floor(share / share.sum() * (TOTAL_FREQUENCY - len(share)))).astype(np.int64)
     row[reach] += TOTAL_FREQUENCY - row.sum()
     return row
-
-
-def weighted_cost_bits(tables: SymbolTables, counts: Iterable[np.ndarray]) -> float:
-    """Bits that these tables give to counted symbols; what a fit is compared by."""
-    total = 0.0
-    for row, seen in zip(tables.rows, counts, strict=True):
-        reach = len(row) // 2 - 1
-        centre = len(seen) // 2
-        inside = seen[centre - reach : centre + reach + 1]
-        bits = -np.log2(row / TOTAL_FREQUENCY)
-        total += float((inside * bits[:-1]).sum() + (seen.sum() - inside.sum()) * (bits[-1] + 12))
-    return total

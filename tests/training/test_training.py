@@ -27,7 +27,7 @@ from engines.training.model import (  # noqa: E402
 )
 from engines.training.muon import Muon  # noqa: E402
 from engines.training.soap import Soap  # noqa: E402
-from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables, weighted_cost_bits  # noqa: E402
+from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables  # noqa: E402
 from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
 from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
 
@@ -349,3 +349,15 @@ for name in {missing}: sys.modules[name] = None
 import engines.training.train, engines.training.from_bundle
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=find_bundle().folder.parent.parent)
+
+
+def weighted_cost_bits(tables, counts):
+    """Bits that these tables give to counted symbols; what a fit is compared by."""
+    total = 0.0
+    for row, seen in zip(tables.rows, counts, strict=True):
+        reach = len(row) // 2 - 1
+        centre = len(seen) // 2
+        inside = seen[centre - reach : centre + reach + 1]
+        bits = -np.log2(row / 2**24)
+        total += float((inside * bits[:-1]).sum() + (seen.sum() - inside.sum()) * (bits[-1] + 12))
+    return total

@@ -9,7 +9,7 @@ from zvc69_cli.codec.networks import Networks
 from zvc69_cli.codec.payload import BrokenPayload, unpack_sections
 from zvc69_cli.codec.planes import hyper_size, latent_size
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import QuantisedFrame, checkerboard, sixteenths
+from zvc69_cli.codec.quantised import QuantisedFrame, checkerboard, known_half, merge_passes
 from zvc69_cli.codec.reconstruct import reconstruct
 from zvc69_cli.codec.settings import MAX_Q
 from zvc69_cli.codec.tables import CodecTables
@@ -85,16 +85,14 @@ class Decoder:
         for slice_reader, (positions, _) in zip(readers, places, strict=True):
             symbols[positions] = slice_reader.read(flat[positions])
 
-        board = checkerboard(channels, height, width, 0, height).first
         grid = symbols.reshape(channels, height, width)
-        known = np.where(board, sixteenths(grid, first.means), np.float32(0))
-        second = networks.predict_second(known, first.state, offsets)
+        second = networks.predict_second(known_half(grid, first), first.state, offsets)
         flat = second.indexes.ravel()
         for slice_reader, (_, positions) in zip(readers, places, strict=True):
             symbols[positions] = slice_reader.read(flat[positions])
             slice_reader.finish()
 
-        means = np.where(board, first.means, second.means)
+        indexes, latent = merge_passes(grid, first, second)
         return QuantisedFrame(
             kind=packet.kind,
             coding_index=packet.coding_index,
@@ -102,8 +100,8 @@ class Decoder:
             q_256=q_256,
             hyper=hyper,
             symbols=grid,
-            indexes=np.where(board, first.indexes, second.indexes),
-            latent=sixteenths(grid, means),
+            indexes=indexes,
+            latent=latent,
         )
 
 

@@ -9,7 +9,7 @@ from zvc69_cli.codec.networks import F32, Networks
 from zvc69_cli.codec.payload import IntraSections, Slice, pack_sections, slice_rows
 from zvc69_cli.codec.planes import check_frame, padded_planes
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, sixteenths
+from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, known_half, merge_passes
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.reconstruct import reconstruct
 from zvc69_cli.codec.rounding import Rounding
@@ -54,10 +54,9 @@ class Encoder:
         board = checkerboard(channels, height, width, 0, height).first
         first = self._networks.predict_first(whole_hyper, height, width, offsets)
         symbols = np.where(board, self._rounding.symbols(latent, first.means, first.indexes), 0)
-        known = np.where(board, sixteenths(symbols, first.means), np.float32(0))
-        second = self._networks.predict_second(known, first.state, offsets)
+        second = self._networks.predict_second(known_half(symbols, first), first.state, offsets)
         symbols = np.where(board, symbols, self._rounding.symbols(latent, second.means, second.indexes))
-        means = np.where(board, first.means, second.means)
+        indexes, reconstructed = merge_passes(symbols, first, second)
 
         quantised = QuantisedFrame(
             kind=FrameKind.I,
@@ -66,8 +65,8 @@ class Encoder:
             q_256=q_256,
             hyper=hyper_symbols,
             symbols=symbols,
-            indexes=np.where(board, first.indexes, second.indexes),
-            latent=sixteenths(symbols, means),
+            indexes=indexes,
+            latent=reconstructed,
         )
         self._coding_index += 1
         return quantised

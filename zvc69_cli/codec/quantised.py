@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.networks import F32, U8
+from zvc69_cli.codec.networks import F32, U8, PriorOutput
 from zvc69_cli.codec.prior import MEAN_FRACTION
 from zvc69_cli.frames import FrameKind
 
@@ -53,6 +53,18 @@ class Checkerboard(NamedTuple):
     passes: tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
+def known_half(symbols: I32, first: PriorOutput) -> F32:
+    """What the second pass of the prior is given: the first pass's half decoded, in sixteenths; 0 elsewhere."""
+    return np.where(_board(symbols), sixteenths(symbols, first.means), np.float32(0))
+
+
+def merge_passes(symbols: I32, first: PriorOutput, second: PriorOutput) -> tuple[U8, F32]:
+    """The table of each symbol, and the decoded latent in sixteenths: each half from the pass that coded it."""
+    board = _board(symbols)
+    means = np.where(board, first.means, second.means)
+    return np.where(board, first.indexes, second.indexes), sixteenths(symbols, means)
+
+
 def sixteenths(symbols: I32, means: F32) -> F32:
     """Decoded latent in sixteenths of a step, exact in float32."""
     return symbols.astype(np.float32) * np.float32(MEAN_FRACTION) + means
@@ -72,3 +84,9 @@ def checkerboard(channels: int, height: int, width: int, start_row: int, rows: i
         :, start_row : start_row + rows
     ]
     return Checkerboard(first, (grid[first], grid[~first]))
+
+
+def _board(symbols: I32) -> NDArray[np.bool_]:
+    """Where the first pass codes a whole latent [C, h, w]."""
+    channels, height, width = symbols.shape
+    return checkerboard(channels, height, width, 0, height).first

@@ -80,13 +80,16 @@ def find_bundle_by_hash(sha256: bytes, name: str) -> Bundle:
     raises  UnknownBundle, naming it, its hash and where it was looked for
     """
     folders = sorted(bundle_folders(), key=lambda each: each.name != name)
+    hashes = []
     for folder in folders:
-        if bundle_sha256(folder) == sha256:
-            return load_bundle(folder)
+        found = bundle_sha256(folder)
+        if found == sha256:
+            return _load(folder, found)
+        hashes.append(f"{folder.name} {found.hex()[:16]}")
     raise UnknownBundle(
         f"bundle {name}",
         f"made with {name} {sha256.hex()[:16]}, which is not among the bundles in {engines_folder()}: "
-        + (", ".join(f"{each.name} {bundle_sha256(each).hex()[:16]}" for each in folders) or "none"),
+        + (", ".join(hashes) or "none"),
         "Install the release of zvc69 that made the file, or put that bundle's folder there.",
     )
 
@@ -103,7 +106,10 @@ def load_bundle(folder: Path) -> Bundle:
 
     raises  RuntimeUnavailable naming the file that is missing, or what the manifest lacks
     """
-    sha256 = bundle_sha256(folder)
+    return _load(folder, bundle_sha256(folder))
+
+
+def _load(folder: Path, sha256: bytes) -> Bundle:
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         version = manifest["version"]
