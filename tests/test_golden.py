@@ -16,6 +16,7 @@ import pytest
 from tests.toy import ToyNetworks, toy_tables
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
+from zvc69_cli.codec.gop import Scheduler, first_dts, has_b_frames
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.reader import StreamReader
@@ -24,12 +25,17 @@ from zvc69_cli.frames import Frame, VideoFormat
 
 FOLDER = Path(__file__).resolve().parent / "golden"
 STREAMS = {
-    "toy_compact": (VideoFormat(width=50, height=35, frame_rate=Fraction(25)), CodecSettings(qp=20)),
+    "toy_compact": (VideoFormat(width=50, height=35, frame_rate=Fraction(25)), CodecSettings(qp=20, keyint=1)),
     "toy_full_sliced": (
         VideoFormat(width=33, height=70, bit_depth=10, time_base=Fraction(1, 1000)),
-        CodecSettings(qp=29, slices=3, frame_headers="full"),
+        CodecSettings(qp=29, slices=3, frame_headers="full", keyint=1),
+    ),
+    "toy_pyramid": (
+        VideoFormat(width=70, height=50, frame_rate=Fraction(25)),
+        CodecSettings(qp=20, keyint=8, scenecut=0, motion_precision="half"),
     ),
 }
+FRAMES = {"toy_compact": 3, "toy_full_sliced": 3, "toy_pyramid": 11}
 
 
 def make_stream(name: str) -> bytes:
@@ -40,13 +46,18 @@ def make_stream(name: str) -> bytes:
         bundle_name="toy",
         bundle_sha256=b"\x69" * 32,
         base_q_256=encoder.base_q_256,
-        gop_frames=1,
+        gop_frames=settings.keyint,
+        has_b_frames=has_b_frames(settings),
+        start_pts=first_dts(0, video, settings),
         full_frame_headers=settings.frame_headers == "full",
     )
     out = io.BytesIO()
     writer = StreamWriter(out, header)
-    for number in range(3):
-        writer.write_packet(encoder.pack(encoder.quantise(picture(video, number))))
+    scheduler = Scheduler(video, settings, encoder.base_q_256)
+    frames = [picture(video, number) for number in range(FRAMES[name])]
+    planned = [each for frame in frames for each in scheduler.push(frame)] + scheduler.flush()
+    for each in planned:
+        writer.write_packet(encoder.pack(encoder.quantise(each)))
     writer.close()
     return out.getvalue()
 
@@ -67,9 +78,9 @@ def test_a_stream_of_version_1_decodes(name):
     reader = StreamReader(io.BytesIO(data), name)
     header = reader.header
     decoder = Decoder(header.video, header.base_q_256, ToyNetworks(), toy_tables())
-    for number in range(3):
-        packet = reader.read()
-        frame = decoder.reconstruct(decoder.parse(packet))
+    shown = [decoder.reconstruct(decoder.parse(reader.read())) for _ in range(FRAMES[name])]
+    shown.sort(key=lambda frame: frame.pts)
+    for number, frame in enumerate(shown):
         assert frame.pts == picture(header.video, number).pts
         error = np.abs(frame.y.astype(float) - picture(header.video, number).y).mean()
         assert error < header.video.peak / 4

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from engines.training.tables import gaussian_tables
-from zvc69_cli.codec.tables import CodecTables
+from zvc69_cli.codec.gop import PlannedFrame
+from zvc69_cli.codec.motion import CELL_SIDES
+from zvc69_cli.codec.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
+from zvc69_cli.frames import FrameKind
 
 
 class PriorOutput(NamedTuple):
@@ -18,13 +21,19 @@ class PriorOutput(NamedTuple):
 
 LATENT_CHANNELS = 8
 HYPER_CHANNELS = 2
+SHIFTS = tuple((x, y) for y in (0, -4, -2, 2, 4) for x in (0, -8, -4, -2, 2, 4, 8))  # whole luma samples
 
 
 class ToyNetworks:
-    """Satisfies codec.networks.Networks: block means up and down, a prior that looks at its neighbours."""
+    """Satisfies codec.networks.Networks: block means up and down, a prior that looks at its neighbours.
+
+    Motion is searched among a few whole samples and moves whole blocks; a P or B frame codes block means of what its
+    prediction leaves.
+    """
 
     latent_channels = LATENT_CHANNELS
     hyper_channels = HYPER_CHANNELS
+    has_inter = True
 
     def analyse(self, y, u, v, q_256):
         quarters = _means(y, 8)
@@ -49,31 +58,122 @@ class ToyNetworks:
         return PriorOutput(means, _indexes(means, offsets), state)
 
     def synthesise(self, latent, q_256, peak):
-        values = latent / 16 / _steps(q_256)
-        _, height, width = values.shape
-        luma = values[:4].reshape(2, 2, height, width).transpose(2, 0, 3, 1).reshape(2 * height, 2 * width)
-        planes = (luma, values[4], values[5])
-        return tuple(np.clip(np.rint(_repeat(plane, 8) * peak), 0, peak).astype(np.float32) for plane in planes)
+        return tuple(_samples(plane, peak) for plane in _decoded(latent, q_256))
+
+    def search(self, y, reference_y):
+        whole, reference = (np.rint(plane * 1020).astype(np.int64) for plane in (y, reference_y))
+        fine = np.stack([_means(np.abs(whole - _shifted(reference, *shift)), 8) for shift in SHIFTS])
+        fine += 2 * np.array([abs(x) + abs(y) for x, y in SHIFTS])[:, None, None]
+        return tuple(_best(fine, side // 8) for side in CELL_SIDES)
+
+    def motion_error(self, y, reference_y, field):
+        side = y.shape[0] // field.shape[1]
+        return _means((y - _moved(reference_y, field, side)) ** 2, side).astype(np.float32)
+
+    def predict_motion(self, level, second, inputs):
+        """Significant where the neighbours are, as large as the predicted motion says; all of it integers."""
+        last, coded = inputs[4:6], inputs[8:10].sum(0)
+        near = np.zeros_like(coded)
+        if second:
+            near = np.roll(inputs[12], 1, 0) + np.roll(inputs[12], 1, 1)
+        significance = 20 * coded + 30 * near - 40 + 4 * level
+        spread = 20 + np.floor(np.abs(inputs[0:2]) + np.abs(inputs[2:4])) - 4 * level
+        return np.concatenate([significance[None], np.floor(last / 2), spread]).astype(np.float32)
+
+    def warp(self, y, u, v, field, peak):
+        planes = (_moved(y, field, 8), _moved(u, field / 2, 4), _moved(v, field / 2, 4))
+        return np.concatenate([_unshuffled(planes[0], 8), *(_unshuffled(each, 4) for each in planes[1:])]) / (
+            np.float32(peak)
+        )
+
+    def context(self, warped):
+        return sum(warped) / np.float32(len(warped))
+
+    def analyse_inter(self, y, u, v, context, q_256):
+        left = (plane - guess for plane, guess in zip((y, u, v), _planes(context), strict=True))
+        return self.analyse(*left, q_256)
+
+    def predict_inter_first(self, hyper, height, width, extra, offsets):
+        """Leans on the references' latents, and expects more where vectors were coded."""
+        plain = self.predict_first(hyper, height, width, offsets)
+        references = extra[:LATENT_CHANNELS] + extra[LATENT_CHANNELS : 2 * LATENT_CHANNELS]
+        means = plain.means + np.floor(references / 8).astype(np.float32)
+        moving = 8 * (extra[-4] + extra[-1]) + np.abs(extra[-6] + extra[-3]) % 8
+        state = np.concatenate([means, np.broadcast_to(moving, means.shape)]).astype(np.float32)
+        return PriorOutput(means, _indexes(means, offsets, moving), state)
+
+    def predict_inter_second(self, known, state, offsets):
+        near = np.floor((np.roll(known, 1, 1) + state[:LATENT_CHANNELS]) / 4).astype(np.float32)
+        return PriorOutput(near, _indexes(near, offsets, state[-1]), state)
+
+    def synthesise_inter(self, latent, context, q_256, peak):
+        pairs = zip(_decoded(latent, q_256), _planes(context), strict=True)
+        return tuple(_samples(plane + guess, peak) for plane, guess in pairs)
+
+
+class ToyIntraNetworks(ToyNetworks):
+    """Those of a bundle that codes I frames only."""
+
+    has_inter = False
+
+
+def plan_of(
+    frame, kind=FrameKind.I, coding_index=0, references=(), stored_in=None, q_offset=0, temporal_layer=0
+):
+    """A frame as a scheduler would plan it, an I frame that nobody refers to where nothing else is said."""
+    return PlannedFrame(
+        frame=frame,
+        kind=kind,
+        coding_index=coding_index,
+        dts=frame.pts,
+        q_offset=q_offset,
+        temporal_layer=temporal_layer,
+        references=references,
+        stored_in=stored_in,
+    )
 
 
 def toy_tables() -> CodecTables:
     """Tables of the toy: scales that grow with q, as a trained model's do."""
     rows = np.linspace(60, 200, 64).astype(np.int64)
-    return CodecTables(
-        latent=gaussian_tables(),
-        hyper=gaussian_tables(),
-        scale_offsets=np.repeat(rows[:, None], LATENT_CHANNELS, 1),
-        hyper_offsets=np.full((64, HYPER_CHANNELS), 120, np.int64),
-        hyper_means=np.array([1, -2], np.int64),
-    )
+    latents = {
+        "latent": gaussian_tables(),
+        "hyper": gaussian_tables(),
+        "scale_offsets": np.repeat(rows[:, None], LATENT_CHANNELS, 1),
+        "hyper_offsets": np.full((64, HYPER_CHANNELS), 120, np.int64),
+        "hyper_means": np.array([1, -2], np.int64),
+    }
+    inter = {
+        **latents,
+        "scale_offsets": latents["scale_offsets"] - 20,
+        "hyper_means": np.array([0, 0], np.int64),
+    }
+    return CodecTables(**latents, inter=InterTables(**inter, motion=toy_motion_tables()))
+
+
+def toy_intra_tables() -> CodecTables:
+    """Those of a bundle that codes I frames only."""
+    tables = toy_tables()
+    names = ("latent", "hyper", "scale_offsets", "hyper_offsets", "hyper_means")
+    return CodecTables(**{name: getattr(tables, name) for name in names})
+
+
+def toy_motion_tables() -> SymbolTables:
+    """Spreads as the toy's latents; significances of 1/2 in the middle row, a logit of 1/4 a row."""
+    chances = 1 / (1 + np.exp(-(np.arange(64) - 32) / 4))
+    significances = []
+    for chance in chances:
+        ones = int(chance * (TOTAL_FREQUENCY - 4)) + 1
+        significances.append(np.array([1, TOTAL_FREQUENCY - 2 - ones, ones, 1], np.int64))
+    return SymbolTables([*gaussian_tables().rows, *significances], 0)
 
 
 def _steps(q_256):
     return 4 * 2 ** (q_256 / 256 / 12)
 
 
-def _indexes(means, offsets):
-    quarters = np.abs(means) % 16 + offsets[:, None, None]
+def _indexes(means, offsets, more=0):
+    quarters = np.abs(means) % 16 + offsets[:, None, None] + more
     return np.clip((quarters + 2) // 4, 0, 63).astype(np.uint8)
 
 
@@ -84,3 +184,51 @@ def _means(plane, size):
 
 def _repeat(plane, size):
     return np.repeat(np.repeat(plane, size, 0), size, 1)
+
+
+def _decoded(latent, q_256):
+    values = latent / 16 / _steps(q_256)
+    _, height, width = values.shape
+    luma = values[:4].reshape(2, 2, height, width).transpose(2, 0, 3, 1).reshape(2 * height, 2 * width)
+    return [_repeat(plane, 8) for plane in (luma, values[4], values[5])]
+
+
+def _samples(plane, peak):
+    return np.clip(np.rint(plane * peak), 0, peak).astype(np.float32)
+
+
+def _shifted(plane, x, y):
+    """plane[row + y, column + x], edges replicated."""
+    rows = np.clip(np.arange(plane.shape[0]) + y, 0, plane.shape[0] - 1)
+    columns = np.clip(np.arange(plane.shape[1]) + x, 0, plane.shape[1] - 1)
+    return plane[np.ix_(rows, columns)]
+
+
+def _best(errors, size):
+    """The shift of least error in each cell of size x size blocks, in quarter samples; [2, rows, columns]."""
+    cells = np.stack([_means(each, size) for each in errors])
+    return np.array(SHIFTS, np.float32)[cells.argmin(0)].transpose(2, 0, 1) * 4
+
+
+def _moved(plane, field, side):
+    """Whole samples, a block of `side` to each cell; field in quarter samples of this plane."""
+    whole = np.floor(field / 4 + 0.5).astype(np.int64).repeat(side, 1).repeat(side, 2)
+    rows, columns = np.indices(plane.shape)
+    height, width = plane.shape
+    return plane[np.clip(rows + whole[1], 0, height - 1), np.clip(columns + whole[0], 0, width - 1)]
+
+
+def _unshuffled(plane, size):
+    height, width = plane.shape[0] // size, plane.shape[1] // size
+    return plane.reshape(height, size, width, size).transpose(1, 3, 0, 2).reshape(size * size, height, width)
+
+
+def _shuffled(features, size):
+    _, height, width = features.shape
+    return (
+        features.reshape(size, size, height, width).transpose(2, 0, 3, 1).reshape(height * size, width * size)
+    )
+
+
+def _planes(features):
+    return _shuffled(features[:64], 8), _shuffled(features[64:80], 4), _shuffled(features[80:], 4)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zvc69_cli.pipeline.resolve import EncodeOptions as EncodeOptions
     from zvc69_cli.pipeline.sessions import Decoder as Decoder
     from zvc69_cli.pipeline.sessions import Encoder as Encoder
-    from zvc69_cli.pipeline.sessions import VideoFile as VideoFile
+    from zvc69_cli.pipeline.video_file import VideoFile as VideoFile
     from zvc69_cli.runtime.settings import RunSettings as RunSettings
 
 __version__: Final = "0.0.1"
@@ -41,7 +41,7 @@ _HOMES: Final = {
     "StreamHeader": "container.layout",
     "StreamReader": "container.reader",
     "StreamWriter": "container.writer",
-    "VideoFile": "pipeline.sessions",
+    "VideoFile": "pipeline.video_file",
     "VideoFormat": "frames",
     "Zvc69Error": "errors",
     "align_dimensions": "frames",
@@ -57,7 +57,7 @@ def open(source: str | PathLike[str] | BinaryIO, run: RunSettings | None = None)
     source  a path, or a binary file object
     raises  InputError, DamagedStream, UnknownBundle, RuntimeUnavailable
     """
-    from zvc69_cli.pipeline.sessions import VideoFile
+    from zvc69_cli.pipeline.video_file import VideoFile
 
     return VideoFile(source, run)
 

@@ -98,7 +98,7 @@ class TruncatedStream(DamagedStream):
     """The bytes end before the structure does."""
 
 
-class MissingReference(DamagedStream):
+class MissingReference(DamagedPacket):
     """A frame predicts from a picture that was not decoded."""
 
 

@@ -23,6 +23,7 @@ class Flag:
     kind       int, float, str or bool
     low, high  bounds, both allowed; None where there is none
     choices    the only values allowed; empty when any is
+    off        what --no-NAME stands for; None where there is no such option
     """
 
     name: str
@@ -34,6 +35,7 @@ class Flag:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    off: int | None = None
     in_presets: bool = False
 
     def check(self, value: Any) -> None:
@@ -77,6 +79,7 @@ def flag(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    off: int | None = None,
     in_presets: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag; `kind` is needed where the default is None."""
@@ -88,6 +91,7 @@ def flag(
         "low": low,
         "high": high,
         "choices": choices,
+        "off": off,
         "in_presets": in_presets,
     }
     return field(default=default, metadata={_FLAG: described})

@@ -152,6 +152,7 @@ class Packet:
     stored_in       slot that the decoded frame goes to; None when it is kept nowhere
     symbol_crc      CRC-32 of the decoded symbols (FORMAT.md 6.6)
     payload         the coded sections
+    is_damaged      whether its checksum failed: it holds a place, and nothing of it can be decoded
     """
 
     kind: FrameKind
@@ -164,6 +165,7 @@ class Packet:
     temporal_layer: int = 0
     references: int = 0
     stored_in: int | None = None
+    is_damaged: bool = False
 
     @property
     def is_key(self) -> bool:

@@ -51,7 +51,7 @@ def refused(result, code, *words):
 
 @pytest.fixture
 def stream(here):
-    assert zvc69("encode", "in.y4m", "a.zvc69").exit_code == 0
+    assert zvc69("encode", "in.y4m", "a.zvc69", "--keyint", 1).exit_code == 0
     return here / "a.zvc69"
 
 
@@ -92,7 +92,8 @@ def test_a_pipe_on_both_sides_carries_data_only(here):
 def test_json_summaries_have_a_schema_and_times_for_each_stage(here):
     encoded = json.loads(zvc69("encode", "in.y4m", "a.zvc69", "--json", "--psnr").stdout)
     assert encoded["schema"] == "zvc69-encode/1"
-    assert [stage["name"] for stage in encoded["stages"]] == ["read", "quantise", "pack", "write"]
+    stages = ["read", "plan", "quantise", "compare", "pack", "write"]
+    assert [stage["name"] for stage in encoded["stages"]] == stages
     assert encoded["psnr"]["weighted_db"] > 10
     decoded = json.loads(zvc69("decode", "a.zvc69", "b.y4m", "--json").stdout)
     assert decoded["schema"] == "zvc69-decode/1"
@@ -256,7 +257,7 @@ def test_conceal_writes_what_can_be_saved_and_ends_with_7(stream, here):
     assert not list(here.glob("b.y4m*"))
     done = zvc69("decode", "a.zvc69", "b.y4m", "--on-error", "conceal")
     assert done.exit_code == 7
-    assert "1 frames are damaged" in done.stderr
+    assert "1 frame could not be decoded" in done.stderr
     assert (here / "b.y4m").exists()
 
 
@@ -298,6 +299,47 @@ def test_the_version_is_that_of_the_project():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert zvc69("--version").stdout == f"zvc69 {zvc69_cli.__version__}\n"
     assert project.get("version", zvc69_cli.__version__) == zvc69_cli.__version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "due"),
+    [
+        ([], 40),
+        (["--scenecut", "25"], 25),
+        (["--no-scenecut"], 0),
+        (["--scenecut", "25", "--no-scenecut"], 0),
+        (["--no-scenecut", "--scenecut", "25"], 25),
+    ],
+)
+def test_a_flag_that_can_be_switched_off_takes_what_comes_last(here, arguments, due):
+    done = zvc69("encode", "in.y4m", "a.zvc69", *arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["settings"]["scenecut"] == due
+
+
+def test_the_summary_tells_frames_by_their_kind(here):
+    done = zvc69("encode", "in.y4m", "a.zvc69", "--json", "-q")
+    kinds = json.loads(done.stdout)["kinds"]
+    assert {kind: facts["frames"] for kind, facts in kinds.items()} == {"I": 1, "P": 2, "B": 5}
+    assert kinds["I"]["mean_q"] > kinds["P"]["mean_q"] > kinds["B"]["mean_q"]
+    said = zvc69("encode", "in.y4m", "b.zvc69").stderr
+    assert "B: 5 frames, mean q" in said
+    assert "I: 1 frame, mean q" in said
+    told = zvc69("info", "a.zvc69", "--frames").stdout
+    assert "3 B in a row, reordering delay 2 frames" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--bframes", "16"],
+        ["--keyint", "0"],
+        ["--keyint", "5", "--min-keyint", "6"],
+        ["--motion-precision", "eighth"],
+    ],
+)
+def test_flags_of_the_groups_are_refused_out_of_their_range(here, arguments):
+    refused(zvc69("encode", "in.y4m", "a.zvc69", *arguments), 2, arguments[-2])
 
 
 def test_every_flag_of_the_settings_is_in_the_help_with_its_range():

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.toy import ToyNetworks, toy_tables
+from tests.codec.clips import NETWORKS, TABLES, make_frame, pair
+from tests.toy import ToyNetworks, plan_of
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.payload import (
     BrokenPayload,
-    IntraSections,
+    MotionSection,
+    Sections,
     Slice,
     pack_sections,
     slice_rows,
@@ -29,24 +31,6 @@ from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import SymbolTables
 from zvc69_cli.errors import DamagedPacket, SymbolMismatch, UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
-
-NETWORKS, TABLES = ToyNetworks(), toy_tables()
-
-
-def make_frame(video, seed=0, pts=0):
-    rng = np.random.default_rng(seed)
-    dtype = np.uint8 if video.bit_depth == 8 else np.uint16
-    luma, chroma = (video.height, video.width), (video.chroma_height, video.chroma_width)
-    rows, columns = np.indices(luma)
-    ramp = (rows * 2 + columns * 3) % 200 / 255 + rng.random(luma) * 0.2
-    planes = [ramp, rng.random(chroma), np.full(chroma, 0.5)]
-    y, u, v = (np.clip(plane * video.peak, 0, video.peak).astype(dtype) for plane in planes)
-    return Frame(y=y, u=u, v=v, pts=pts)
-
-
-def pair(video, codec_settings=None):
-    encoder = Encoder(video, codec_settings or CodecSettings(), NETWORKS, TABLES)
-    return encoder, Decoder(video, encoder.base_q_256, NETWORKS, TABLES)
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,7 +46,7 @@ def test_any_size_comes_back_as_the_encoder_saw_it(width, height, bit_depth, sli
     video = VideoFormat(width=width, height=height, bit_depth=bit_depth)
     encoder, decoder = pair(video, CodecSettings(crf=crf, slices=slices, rounding=rounding))
     frame = make_frame(video, pts=77)
-    coded = encoder.quantise(frame)
+    coded = encoder.quantise(plan_of(frame))
     parsed = decoder.parse(encoder.pack(coded))
     for name in ("hyper", "symbols", "indexes", "latent"):
         assert np.array_equal(getattr(parsed, name), getattr(coded, name)), name
@@ -83,7 +67,7 @@ def test_the_picture_is_near_the_original():
         v=np.full((24, 32), 160, np.uint8),
         pts=0,
     )
-    decoded = encoder.reconstruct(encoder.quantise(flat))
+    decoded = encoder.reconstruct(encoder.quantise(plan_of(flat)))
     assert np.abs(decoded.y.astype(int) - 130).max() <= 4
 
 
@@ -92,7 +76,7 @@ def test_better_crf_costs_more():
     sizes = []
     for crf in (10, 30, 51):
         encoder, _ = pair(video, CodecSettings(crf=crf))
-        sizes.append(len(encoder.pack(encoder.quantise(make_frame(video))).payload))
+        sizes.append(len(encoder.pack(encoder.quantise(plan_of(make_frame(video)))).payload))
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[2]
 
@@ -103,8 +87,8 @@ def test_a_hyper_latent_in_a_skipped_row_is_taken_for_its_mean():
     row = int(TABLES.hyper_indexes(base_q_256(CodecSettings()))[0])
     skipping = dataclasses.replace(TABLES, hyper=SymbolTables(TABLES.hyper.rows, row + 1))
     encoder = Encoder(video, CodecSettings(), NETWORKS, skipping)
-    assert Encoder(video, CodecSettings(), NETWORKS, TABLES).quantise(make_frame(video)).hyper.any()
-    coded = encoder.quantise(make_frame(video))
+    assert Encoder(video, CodecSettings(), NETWORKS, TABLES).quantise(plan_of(make_frame(video))).hyper.any()
+    coded = encoder.quantise(plan_of(make_frame(video)))
     assert not coded.hyper.any()
     parsed = Decoder(video, encoder.base_q_256, NETWORKS, skipping).parse(encoder.pack(coded))
     assert np.array_equal(parsed.latent, coded.latent)
@@ -114,7 +98,7 @@ def test_slices_change_the_bytes_and_not_the_picture():
     video = VideoFormat(width=64, height=160)
     one, many = pair(video)[0], pair(video, CodecSettings(slices=4))[0]
     frame = make_frame(video)
-    first, second = one.quantise(frame), many.quantise(frame)
+    first, second = one.quantise(plan_of(frame)), many.quantise(plan_of(frame))
     assert one.pack(first).payload != many.pack(second).payload
     assert np.array_equal(one.reconstruct(first).y, many.reconstruct(second).y)
 
@@ -122,14 +106,14 @@ def test_slices_change_the_bytes_and_not_the_picture():
 def test_packing_twice_gives_the_same_bytes():
     video = VideoFormat(width=64, height=64)
     encoder, _ = pair(video)
-    coded = encoder.quantise(make_frame(video))
+    coded = encoder.quantise(plan_of(make_frame(video)))
     assert encoder.pack(coded) == encoder.pack(coded)
 
 
 def test_every_flipped_bit_of_a_payload_is_noticed():
     video = VideoFormat(width=48, height=48)
     encoder, decoder = pair(video, CodecSettings(slices=2))
-    packet = encoder.pack(encoder.quantise(make_frame(video)))
+    packet = encoder.pack(encoder.quantise(plan_of(make_frame(video))))
     for position in range(len(packet.payload)):
         data = bytearray(packet.payload)
         data[position] ^= 1 << (position % 8)
@@ -140,7 +124,7 @@ def test_every_flipped_bit_of_a_payload_is_noticed():
 def test_every_cut_payload_is_noticed():
     video = VideoFormat(width=48, height=48)
     encoder, decoder = pair(video)
-    packet = encoder.pack(encoder.quantise(make_frame(video)))
+    packet = encoder.pack(encoder.quantise(plan_of(make_frame(video))))
     for length in range(len(packet.payload)):
         with pytest.raises((DamagedPacket, SymbolMismatch)):
             decoder.parse(dataclasses.replace(packet, payload=packet.payload[:length]))
@@ -149,7 +133,7 @@ def test_every_cut_payload_is_noticed():
 def test_a_machine_that_computes_differently_is_told_from_damage():
     video = VideoFormat(width=64, height=64)
     encoder, _ = pair(video)
-    packet = encoder.pack(encoder.quantise(make_frame(video)))
+    packet = encoder.pack(encoder.quantise(plan_of(make_frame(video))))
 
     class Different(ToyNetworks):
         def predict_second(self, known, state, offsets):
@@ -163,24 +147,24 @@ def test_a_machine_that_computes_differently_is_told_from_damage():
 def test_wrong_symbols_are_told_by_their_checksum():
     video = VideoFormat(width=64, height=64)
     encoder, decoder = pair(video)
-    packet = encoder.pack(encoder.quantise(make_frame(video)))
+    packet = encoder.pack(encoder.quantise(plan_of(make_frame(video))))
     with pytest.raises(SymbolMismatch, match="crc of the symbols"):
         decoder.parse(dataclasses.replace(packet, symbol_crc=packet.symbol_crc ^ 1))
 
 
-def test_a_later_kind_of_frame_is_refused():
+def test_a_reserved_kind_of_frame_is_refused():
     video = VideoFormat(width=64, height=64)
     encoder, decoder = pair(video)
-    packet = encoder.pack(encoder.quantise(make_frame(video)))
-    with pytest.raises(DamagedPacket, match="frame type is P"):
-        decoder.parse(dataclasses.replace(packet, kind=FrameKind.P))
+    packet = encoder.pack(encoder.quantise(plan_of(make_frame(video))))
+    with pytest.raises(DamagedPacket, match="frame type is B_FORWARD, which is reserved"):
+        decoder.parse(dataclasses.replace(packet, kind=FrameKind.B_FORWARD))
 
 
 @pytest.mark.parametrize("q_offset", [-20_000, 20_000])
 def test_a_q_out_of_range_is_refused(q_offset):
     video = VideoFormat(width=64, height=64)
     encoder, decoder = pair(video)
-    packet = encoder.pack(encoder.quantise(make_frame(video)))
+    packet = encoder.pack(encoder.quantise(plan_of(make_frame(video))))
     with pytest.raises(DamagedPacket, match="q is"):
         decoder.parse(dataclasses.replace(packet, q_offset=q_offset))
 
@@ -188,9 +172,9 @@ def test_a_q_out_of_range_is_refused(q_offset):
 def test_a_frame_of_another_format_is_refused():
     encoder, _ = pair(VideoFormat(width=64, height=64))
     with pytest.raises(ValueError, match="plane y is"):
-        encoder.quantise(make_frame(VideoFormat(width=64, height=48)))
+        encoder.quantise(plan_of(make_frame(VideoFormat(width=64, height=48))))
     with pytest.raises(ValueError, match="uint16"):
-        encoder.quantise(make_frame(VideoFormat(width=64, height=64, bit_depth=10)))
+        encoder.quantise(plan_of(make_frame(VideoFormat(width=64, height=64, bit_depth=10))))
 
 
 def test_tables_of_another_bundle_are_refused():
@@ -217,17 +201,19 @@ def test_the_two_passes_cover_everything_once(half, height, width):
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=80))
-def test_any_payload_is_read_or_refused(data):
+@given(st.binary(max_size=80), st.booleans())
+def test_any_payload_is_read_or_refused(data, has_motion):
     with contextlib.suppress(BrokenPayload):
-        unpack_sections(data, 4)
+        unpack_sections(data, 4, has_motion=has_motion)
 
 
-SLICED = IntraSections(hyper=b"h", slices=(Slice(0, 2, b"abc"), Slice(2, 2, b"de")))
+SLICED = Sections(hyper=b"h", slices=(Slice(0, 2, b"abc"), Slice(2, 2, b"de")))
+MOVING = dataclasses.replace(SLICED, motion=MotionSection(2, b"m"))
 
 
 def test_sections_come_back():
     assert unpack_sections(pack_sections(SLICED), 4) == SLICED
+    assert unpack_sections(pack_sections(MOVING), 4, has_motion=True) == MOVING
 
 
 def _sliced(**changes):
@@ -262,6 +248,19 @@ def _sliced(**changes):
 def test_broken_sections_are_refused(payload, text):
     with pytest.raises(BrokenPayload, match=text):
         unpack_sections(payload, 4)
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (b"\x00", "motion section has 0 bytes"),
+        (b"\x02\x03x", "precision of the motion is 3"),
+        (b"\x09\x00", "motion section has 9 bytes"),
+    ],
+)
+def test_broken_motion_sections_are_refused(payload, text):
+    with pytest.raises(BrokenPayload, match=text):
+        unpack_sections(payload, 4, has_motion=True)
 
 
 @given(st.integers(16, 300), st.integers(16, 300))

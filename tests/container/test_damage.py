@@ -203,3 +203,62 @@ def test_damage_up_to_the_end_ends_the_stream() -> None:
     assert reader.resync() is False
     assert reader.read() is None
     assert reader.complete is False
+
+
+PAYLOAD = b"forty bytes of a payload, all of it seen"
+
+
+def predicted_packets(*, late: int = 0) -> list[Packet | CopiedPacket]:
+    """A keyframe and four frames after it, the third later than is due."""
+    late_by = [0, 0, 0, late, late]
+    return [key_packet(0, PAYLOAD, stored_in=0)] + [
+        key_packet(number, PAYLOAD, kind=FrameKind.P, references=1, stored_in=0,
+                   pts=3000 * number + late_by[number], dts=3000 * number + late_by[number])
+        for number in range(1, 5)
+    ]  # fmt: skip
+
+
+def read_over_damage(data: bytes) -> tuple[list[Packet | CopiedPacket], list[Packet]]:
+    """What can be read, and what was said of single frames that could not."""
+    reader, items, damaged = reader_of(data), [], []
+    while True:
+        try:
+            item = reader.read()
+        except DamagedPacket:
+            reader.resync()
+            if reader.damaged is not None:
+                damaged.append(reader.damaged)
+            continue
+        if item is None:
+            return items, damaged
+        items.append(item)
+
+
+@BOTH_FORMS
+@pytest.mark.parametrize("number", range(1, 5))
+def test_a_damaged_payload_loses_its_frame_alone(full: bool, number: int) -> None:
+    packets = predicted_packets()
+    header = replace(HEADER, full_frame_headers=full)
+    whole = written(header, packets)
+    at = -40
+    for _ in range(number + 1):
+        at = whole.index(PAYLOAD, at + 40)
+    hurt = bytearray(whole)
+    hurt[at + 7] ^= 0x10
+    items, damaged = read_over_damage(bytes(hurt))
+    assert items == packets[:number] + packets[number + 1 :]
+    assert [each.coding_index for each in damaged] == [number]
+    assert damaged[0].is_damaged and damaged[0].stored_in == 0
+
+
+def test_a_damaged_time_is_not_counted_on_from() -> None:
+    packets = predicted_packets(late=500)
+    whole = written(HEADER, packets)
+    at = -40
+    for _ in range(4):
+        at = whole.index(PAYLOAD, at + 40)
+    hurt = bytearray(whole)
+    hurt[at + 3] ^= 1  # in the frame whose time is not due
+    items, damaged = read_over_damage(bytes(hurt))
+    assert items == packets[:3]
+    assert damaged == []

@@ -156,7 +156,7 @@ def test_any_packets_come_back(
     for packet in packets:
         if isinstance(packet, Packet):
             kind = packet.kind if count else FrameKind.I
-            pts, dts = packet.pts + start_pts, packet.dts + start_pts
+            dts, pts = (each + start_pts for each in sorted((packet.pts, packet.dts)))
             numbered.append(replace(packet, coding_index=count, kind=kind, pts=pts, dts=dts))
             count += 1
         else:
@@ -293,11 +293,54 @@ def test_a_compact_frame_of_an_intra_stream_costs_under_16_bytes(size: int) -> N
 
 
 @pytest.mark.parametrize(
+    ("time_base", "rate"),
+    [(Fraction(1, 90_000), Fraction(25)), (Fraction(1001, 30_000), Fraction(30_000, 1001)),
+     (Fraction(1, 1000), Fraction(30_000, 1001))],
+)  # fmt: skip
+def test_a_compact_frame_of_a_stream_with_b_frames_costs_at_most_16_bytes(
+    time_base: Fraction, rate: Fraction
+) -> None:
+    video = replace(HEADER.video, time_base=time_base, frame_rate=rate)
+    step = 1 / (rate * time_base)
+    times = [round(number * step) for number in range(-2, 200)]
+    header = replace(HEADER, video=video, has_b_frames=True, start_pts=times[0])
+    out = io.BytesIO()
+    writer = StreamWriter(out, header)
+    shape = [
+        (4, FrameKind.P, 0, 0, 1, 0b1),
+        (2, FrameKind.B, 1, -5 * 256, 2, 0b11),
+        (1, FrameKind.B, 2, -8 * 256, None, 0b101),
+        (3, FrameKind.B, 2, -8 * 256, None, 0b110),
+    ]
+    plan = [(0, FrameKind.I, 0, 8 * 256, 0, 0)]
+    plan += [(4 * group + at, *rest) for group in range(40) for at, *rest in shape]
+    packets = [
+        Packet(kind=kind, coding_index=index, pts=times[shown + 2], dts=times[index], payload=b"", symbol_crc=77,
+               q_offset=q, temporal_layer=layer, references=references, stored_in=slot)
+        for index, (shown, kind, layer, q, slot, references) in enumerate(plan)
+    ]  # fmt: skip
+    costs: dict[FrameKind, list[int]] = {kind: [] for kind in FrameKind}
+    for packet in packets:
+        before = writer.bytes_written
+        writer.write_packet(packet)
+        costs[packet.kind].append(writer.bytes_written - before)
+    writer.close()
+    mean = {kind.name: sum(each) / len(each) for kind, each in costs.items() if each}
+    print(f"{rate} frames a second, base {time_base}: {mean}, with the index +{3 / len(packets):.2f} at most")
+    assert max(costs[FrameKind.B]) <= 16
+    assert mean["P"] <= mean["B"] <= 15
+    if time_base != Fraction(1, 1000):  # where every time is as due
+        assert (mean["I"], mean["P"], set(costs[FrameKind.B])) == (17, 11, {12, 13})
+    assert read_all(reader_of(out.getvalue())) == packets
+
+
+@pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"coding_index": 4}, "coding index 4, should have 0"),
         ({"kind": FrameKind.P}, "no keyframe"),
         ({"pts": -1}, "pts"),
+        ({"dts": 1}, "dts is 1, should be 0..0"),
         ({"q_offset": 40_000}, "q offset"),
         ({"stored_in": 8}, "slot"),
         ({"references": 256}, "references"),

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from tests.toy import HYPER_CHANNELS, LATENT_CHANNELS, ToyNetworks, toy_tables
+from zvc69_cli.codec.gop import Scheduler
+from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UnknownBundle
 from zvc69_cli.frames import Frame
 from zvc69_cli.pipeline.engine import InstalledEngine
 from zvc69_cli.pipeline.timed import TimedNetworks
 
+INTRA = CodecSettings(keyint=1)
 TOY_SHA256 = bytes(range(32))
 WIDTH, HEIGHT = 48, 32
 
@@ -62,6 +65,14 @@ class ToyEngines:
                 header.bundle_name, f"{header.bundle_sha256.hex()} is not the toy", "Use the toy."
             )
         return self.for_encoding(run)
+
+
+def coded_packets(engine, video, settings, frames):
+    """The packets of these frames, in coding order."""
+    encoder = engine.encoder(video, settings)
+    scheduler = Scheduler(video, settings, encoder.base_q_256)
+    planned = [each for frame in frames for each in scheduler.push(frame)] + scheduler.flush()
+    return [encoder.pack(encoder.quantise(each)) for each in planned]
 
 
 def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> Frame:

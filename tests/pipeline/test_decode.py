@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from tests.pipeline.engines import ToyEngines, picture, write_y4m, y4m_luma
+from tests.pipeline.engines import INTRA, ToyEngines, coded_packets, picture, write_y4m, y4m_luma
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.container.reader import StreamReader
 from zvc69_cli.container.writer import StreamWriter
@@ -33,14 +33,15 @@ from zvc69_cli.pipeline.stop import StopRequest
 from zvc69_cli.runtime.settings import RunSettings
 
 FRAMES = 12
+INTRA_OPTIONS = EncodeOptions(codec=INTRA)
 CONCEAL = DecodeOptions(part=DecodeSettings(on_error="conceal"))
 
 
 @pytest.fixture
 def stream(tmp_path):
-    """A stream of FRAMES frames."""
+    """A stream of FRAMES frames, all of them keyframes."""
     name = str(tmp_path / "clip.zvc69")
-    encode(str(write_y4m(tmp_path / "in.y4m", FRAMES)), name, EncodeOptions(), engines=ToyEngines())
+    encode(str(write_y4m(tmp_path / "in.y4m", FRAMES)), name, INTRA_OPTIONS, engines=ToyEngines())
     (tmp_path / "in.y4m").unlink()
     return tmp_path / "clip.zvc69"
 
@@ -75,12 +76,12 @@ def damage(stream, offset):
 
 
 def test_a_stream_decodes_to_what_the_encoder_reconstructs(tmp_path, stream):
-    shown = []
+    shown = {}
     write_y4m(tmp_path / "in.y4m", FRAMES)
-    encode(str(tmp_path / "in.y4m"), str(tmp_path / "again.zvc69"), EncodeOptions(), engines=ToyEngines(),
-           compare=lambda frame, reconstructed: shown.append(reconstructed.y.tobytes()))  # fmt: skip
+    encode(str(tmp_path / "in.y4m"), str(tmp_path / "again.zvc69"), INTRA_OPTIONS, engines=ToyEngines(),
+           compare=lambda frame, reconstructed: shown.update({frame.pts: reconstructed.y.tobytes()}))  # fmt: skip
     stats, luma = decoded(stream, tmp_path)
-    assert luma == shown
+    assert luma == [shown[pts] for pts in sorted(shown)]
     assert (stats.frames, stats.concealed, stats.is_cut, stats.problems) == (FRAMES, 0, False, ())
 
 
@@ -209,11 +210,10 @@ def test_a_part_that_does_not_reach_the_cut_is_whole(stream, whole, tmp_path):
 def test_an_interrupted_encode_decodes_to_its_end(tmp_path, caplog):
     engine = ToyEngines().for_encoding(RunSettings())
     video = VideoFormat(width=48, height=32, time_base=Fraction(1, 25), frame_rate=Fraction(25))
-    encoder = engine.encoder(video, CodecSettings())
     with (tmp_path / "a.part").open("wb") as out:
-        writer = StreamWriter(out, plain_header(engine, video, CodecSettings()))
-        for number in range(3):
-            writer.write_packet(encoder.pack(encoder.quantise(picture(number))))
+        writer = StreamWriter(out, plain_header(engine, video, INTRA))
+        for packet in coded_packets(engine, video, INTRA, map(picture, range(3))):
+            writer.write_packet(packet)
         writer.close(complete=False)
     _, luma = decoded(tmp_path / "a.part", tmp_path)
     assert len(luma) == 3
@@ -222,12 +222,15 @@ def test_an_interrupted_encode_decodes_to_its_end(tmp_path, caplog):
 
 @pytest.mark.parametrize("is_pipe", [False, True])
 @pytest.mark.parametrize("ahead", [-6, 0, 6])
-def test_a_part_has_the_sound_of_its_frames_however_it_is_interleaved(tmp_path, monkeypatch, ahead, is_pipe):
+@pytest.mark.parametrize("keyint", [1, 25])
+def test_a_part_has_the_sound_of_its_frames_however_it_is_interleaved(
+    tmp_path, monkeypatch, ahead, is_pipe, keyint
+):
     engine = ToyEngines().for_encoding(RunSettings())
     video = VideoFormat(width=48, height=32, time_base=Fraction(1, 25), frame_rate=Fraction(25))
     audio = CopiedStream(number=0, media="audio", codec="aac", time_base=Fraction(1, 1000))
-    header = replace(plain_header(engine, video, CodecSettings()), copied_streams=(audio,))
-    encoder = engine.encoder(video, CodecSettings())
+    settings = CodecSettings(keyint=keyint)
+    header = replace(plain_header(engine, video, settings), copied_streams=(audio,))
     stored = io.BytesIO()
     writer = StreamWriter(stored, header)
 
@@ -238,9 +241,9 @@ def test_a_part_has_the_sound_of_its_frames_however_it_is_interleaved(tmp_path, 
 
     for number in range(ahead):
         write_audio(number)
-    for number in range(60):
+    for number, packet in enumerate(coded_packets(engine, video, settings, map(picture, range(60)))):
         write_audio(number + ahead)
-        writer.write_packet(encoder.pack(encoder.quantise(picture(number))))
+        writer.write_packet(packet)
     for number in range(60 + ahead, 60):
         write_audio(number)
     writer.close()
@@ -273,6 +276,7 @@ def test_a_part_has_the_sound_of_its_frames_however_it_is_interleaved(tmp_path, 
         engines=ToyEngines(),
         pipes=Pipes(stdin=Source(stored.getvalue())),
     )
+    assert [time for kind, time in written if kind == "frame"] == [0, 1, 2]
     assert sorted(written) == [
         ("audio", 0),
         ("audio", 40),

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from tests.pipeline.engines import ToyEngines, write_y4m
+from tests.pipeline.engines import INTRA, ToyEngines, write_y4m
 from zvc69_cli.errors import InputError, NotZvc69
 from zvc69_cli.frames import FrameKind
 from zvc69_cli.pipeline.encode import encode
@@ -18,7 +18,7 @@ def stream(tmp_path):
     encode(
         str(write_y4m(tmp_path / "in.y4m", 10)),
         str(tmp_path / "a.zvc69"),
-        EncodeOptions(),
+        EncodeOptions(codec=INTRA),
         engines=ToyEngines(),
     )
     return tmp_path / "a.zvc69"

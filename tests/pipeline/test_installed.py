@@ -23,6 +23,7 @@ def test_every_decoded_frame_is_the_encoders_own_reference():
     encode("-", "-", options, pipes=pipes, compare=lambda frame, reference: shown.append(reference))
     stream.seek(0)
     frames = list(zvc69_cli.open(stream, RunSettings(device="cpu", threads=1)))
+    shown.sort(key=lambda reference: reference.pts)
     assert [frame.pts for frame in frames] == [reference.pts for reference in shown]
     for frame, reference in zip(frames, shown, strict=True):
         assert all(np.array_equal(getattr(frame, plane), getattr(reference, plane)) for plane in "yuv")
@@ -35,7 +36,17 @@ def test_every_decoded_frame_is_the_encoders_own_reference():
     assert stats.frames == 3
     assert out.getvalue().startswith(b"YUV4MPEG2 W70 H50 ")
     assert stats.device == "cpu"
-    assert {each.name for each in stats.networks if each.busy_s > 0} == {"prior", "synthesise"}
+    assert {each.name for each in stats.networks if each.busy_s > 0} == {"prior", "predict", "synthesise"}
+
+
+def test_the_stream_is_the_same_for_every_number_of_threads():
+    streams = []
+    for threads in (1, 2, 4):
+        stream = io.BytesIO()
+        options = EncodeOptions(run=RunSettings(device="cpu", threads=threads), with_note=False)
+        encode("-", "-", options, pipes=Pipes(stdin=io.BytesIO(y4m_bytes(6, 136, 72)), stdout=stream))
+        streams.append(stream.getvalue())
+    assert streams[0] == streams[1] == streams[2]
 
 
 def test_arrays_in_memory_become_a_stream_and_come_back():

@@ -38,6 +38,71 @@ def test_items_arrive_in_order_through_stages_of_several_threads():
     assert done == [item * 2 for item in range(60)] + ["end"]
 
 
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_a_stage_may_make_any_number_of_items_of_each_and_more_at_the_end(count):
+    line, done = Line(), []
+    numbered, repeated = line.channel(2), line.channel(2)
+    line.feed("read", lambda: numbers(count), numbered)
+    line.expand("repeat", lambda item: [item] * (item % 4), lambda: ["rest", "of it"], numbered, repeated)
+    line.drain("write", repeated, done.append, lambda: done.append("end"))
+    line.run()
+    due = [item for item in range(count) for _ in range(item % 4)]
+    assert done == [*due, "rest", "of it", "end"]
+
+
+def test_a_stage_that_makes_many_items_stops_when_another_fails():
+    line = Line()
+    numbered, repeated = line.channel(2), line.channel(2)
+
+    def fail(item):
+        raise OSError("full")
+
+    line.feed("read", lambda: numbers(5), numbered)
+    line.expand("repeat", lambda item: [item] * 1000, list, numbered, repeated)
+    line.drain("write", repeated, fail, lambda: None)
+    with pytest.raises(OSError, match="full"):
+        line.run()
+
+
+def test_items_wait_until_they_are_ready_and_no_more_are_worked_on_than_may_be():
+    """Item n needs item n // 2."""
+    line, finished, done = Line(), set(), []
+    working = []
+    numbered, worked = line.channel(2), line.channel(2)
+
+    def work(item):
+        working.append(item)
+        assert len(working) <= 2
+        assert item == 0 or item // 2 in finished
+        time.sleep(random.random() / 500)
+        finished.add(item)
+        working.remove(item)
+        return item
+
+    line.feed("read", lambda: numbers(60), numbered)
+    line.map(
+        "work", work, numbered, worked, threads=5, at_once=2, is_ready=lambda item: not item or item // 2 in finished
+    )  # fmt: skip
+    line.drain("write", worked, done.append, lambda: None)
+    line.run()
+    assert done == list(range(60))
+
+
+def test_an_item_that_will_never_be_ready_does_not_keep_a_failed_line_alive():
+    line = Line()
+    numbered, worked = line.channel(2), line.channel(2)
+
+    def fail(item):
+        raise OSError("full")
+
+    line.feed("read", lambda: numbers(9), numbered)
+    line.map("work", fail, numbered, worked, threads=4, is_ready=lambda item: item == 0)
+    line.drain("write", worked, lambda item: None, lambda: None)
+    with pytest.raises(OSError, match="full"):
+        line.run()
+    assert not is_stage_left_behind()
+
+
 def test_a_line_without_items_still_finishes():
     line = Line()
     done = build(line, lambda: numbers(0), lambda item: item, threads=3)

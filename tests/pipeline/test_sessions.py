@@ -13,7 +13,8 @@ import pytest
 import zvc69_cli
 from tests.pipeline.engines import HEIGHT, WIDTH, ToyEngines, picture
 from zvc69_cli.errors import InputError, NotZvc69, UsageError
-from zvc69_cli.pipeline.sessions import Decoder, Encoder, VideoFile
+from zvc69_cli.pipeline.sessions import Decoder, Encoder
+from zvc69_cli.pipeline.video_file import VideoFile
 
 VIDEO = zvc69_cli.VideoFormat(width=WIDTH, height=HEIGHT, time_base=Fraction(1, 25), frame_rate=Fraction(25))
 
@@ -24,9 +25,9 @@ def coded(frames):
     packets = []
     for number in range(frames):
         encoder.send_frame(picture(number))
-        while (packet := encoder.receive_packet()) is not None:
-            packets.append(packet)
     encoder.flush()
+    while (packet := encoder.receive_packet()) is not None:
+        packets.append(packet)
     return encoder, packets
 
 
@@ -50,6 +51,8 @@ def test_frames_become_packets_become_frames():
         while (frame := decoder.receive_frame()) is not None:
             frames.append(frame)
     decoder.flush()
+    while (frame := decoder.receive_frame()) is not None:
+        frames.append(frame)
     assert [frame.pts for frame in frames] == [0, 1, 2, 3, 4]
     assert frames[0].y.shape == (HEIGHT, WIDTH)
     assert encoder.stats.frames == decoder.stats.frames == 5

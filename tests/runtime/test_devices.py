@@ -8,7 +8,7 @@ import pytest
 
 from zvc69_cli.errors import Interrupted, RuntimeUnavailable, UsageError
 from zvc69_cli.runtime import providers, sessions
-from zvc69_cli.runtime.bundle import FILES, find_bundle, load_bundle
+from zvc69_cli.runtime.bundle import find_bundle, load_bundle
 from zvc69_cli.runtime.providers import choose_device, list_devices, session_providers
 from zvc69_cli.runtime.sessions import load_networks
 
@@ -90,7 +90,7 @@ def load_providers_really_there():
 
 
 def test_a_graph_that_is_none_is_an_error_with_a_way_out(tmp_path):
-    for name in FILES:
+    for name in find_bundle().files:
         shutil.copy(find_bundle().folder / name, tmp_path)
     (tmp_path / "first.onnx").write_bytes(b"no graph")
     with pytest.raises(RuntimeUnavailable, match="first"):

@@ -60,7 +60,7 @@ def decode_command(
     options = resolve_decode(typed_flags(flags), os.environ)
 
     from zvc69_cli.cli.signals import stopping_gently
-    from zvc69_cli.cli.summary import decode_facts, say_decode_summary
+    from zvc69_cli.cli.summary import decode_facts, frames_text, say_decode_summary
     from zvc69_cli.pipeline.decode import decode
 
     with stopping_gently() as stop, progress(is_shown=not (quiet or no_progress)) as watch:
@@ -82,12 +82,14 @@ def decode_command(
         write_json(decode_facts(target, stats))
     if stats.concealed or stats.is_cut:
         damage = (
-            [f"{stats.concealed} frames are damaged and stand as the one before them"]
+            [f"{frames_text(stats.concealed)} could not be decoded: the nearest one stands in for each"]
             if stats.concealed
             else []
         )
         if stats.is_cut:
             damage.append("the end is missing")
         raise DamagedStream(
-            source, ", and ".join(damage), f"{target} holds all that could be saved, {stats.frames} frames."
+            source,
+            ", and ".join(damage),
+            f"{target} holds all that could be saved, {frames_text(stats.frames)}.",
         )

@@ -11,6 +11,7 @@ import click
 
 from zvc69_cli.cli.options import only_input, run_options
 from zvc69_cli.cli.report import clock_text, show_messages
+from zvc69_cli.cli.summary import frames_text
 from zvc69_cli.cli.terminal import make_console, printing, standard_pipes, write_json
 from zvc69_cli.errors import DamagedStream
 
@@ -72,8 +73,18 @@ def _facts(report: StreamReport, *, with_frames: bool) -> dict[str, Any]:
         "payload_bytes": report.payload_bytes,
         "copied_bytes": report.copied_bytes,
         "overhead_bytes": report.overhead_bytes,
-        "kinds": {kind.name: asdict(tally) for kind, tally in report.kinds},
+        "kinds": {
+            kind.name: {"packets": tally.frames, "size_bytes": tally.size_bytes, "mean_q": tally.mean_q}
+            for kind, tally in report.kinds
+        },
+        "layers": {
+            str(layer): {"packets": tally.frames, "size_bytes": tally.size_bytes, "mean_q": tally.mean_q}
+            for layer, tally in report.layers
+        },
+        "keyint_frames": header.gop_frames,
         "longest_gop_frames": report.longest_gop,
+        "b_frames": report.b_frames,
+        "reorder_delay_frames": report.reorder_delay,
         "frame_headers": "full" if header.full_frame_headers else "compact",
         "base_q": header.base_q_256 / 256,
         "bundle": {
@@ -179,11 +190,16 @@ def _size_table(report: StreamReport) -> Table:
     for kind, tally in report.kinds:
         table.add_row(
             f"{kind.name} frames",
-            f"{tally.packets}, {tally.size_bytes} bytes, {tally.size_bytes / tally.packets:.0f} each",
+            f"{tally.frames}, {tally.size_bytes} bytes, {tally.mean_bytes:.0f} each, mean q {tally.mean_q:.2f}",
         )
-    table.add_row("GOP", f"at most {report.longest_gop} frames from keyframe to keyframe")
+    if len(report.layers) > 1:
+        told = (f"{layer}: {tally.frames}, {tally.mean_bytes:.0f} each" for layer, tally in report.layers)
+        table.add_row("layers", "; ".join(told))
+    table.add_row("GOP", _gop_text(report))
     table.add_row("base q", f"{report.header.base_q_256 / 256:g} of 63")
-    table.add_row("video", f"{report.video_kbps:.2f} kb/s, {report.payload_bytes} bytes in {frames} frames")
+    table.add_row(
+        "video", f"{report.video_kbps:.2f} kb/s, {report.payload_bytes} bytes in {frames_text(frames)}"
+    )
     if report.copied:
         table.add_row("copied", f"{report.copied_bytes} bytes")
     if report.overhead_bytes is not None and report.size_bytes is not None:
@@ -192,6 +208,13 @@ def _size_table(report: StreamReport) -> Table:
         table.add_row("container", f"{report.overhead_bytes} bytes{each}")
         table.add_row("file", f"{report.size_bytes} bytes")
     return table
+
+
+def _gop_text(report: StreamReport) -> str:
+    text = f"at most {frames_text(report.longest_gop)} from keyframe to keyframe"
+    if report.b_frames:
+        text += f", {report.b_frames} B in a row, reordering delay {frames_text(report.reorder_delay)}"
+    return text
 
 
 def _streams_table(report: StreamReport) -> Table:
@@ -210,11 +233,11 @@ def _streams_table(report: StreamReport) -> Table:
 def _frames_table(report: StreamReport) -> Table:
     from rich.table import Table
 
-    table = Table("frame", "kind", "pts", "bytes", "q", title="frames in coding order")
+    table = Table("frame", "kind", "layer", "pts", "dts", "bytes", "q", title="frames in coding order")
     for each in report.frames:
-        table.add_row(
-            str(each.coding_index), each.kind.name, str(each.pts), str(each.payload_bytes), f"{each.q:g}"
-        )
+        numbers = (each.temporal_layer, each.pts, each.dts, each.payload_bytes)
+        told = (str(number) for number in numbers)
+        table.add_row(str(each.coding_index), each.kind.name, *told, f"{each.q:g}")
     return table
 
 

@@ -114,7 +114,7 @@ def _option(described: Flag) -> Callable[[F], F]:
     short = (_SHORT[name],) if name in _SHORT else ()
     help_text = _help(described)
     if described.kind is not bool:
-        return click.option(
+        valued = click.option(
             *short,
             f"--{name}",
             field_name,
@@ -123,7 +123,26 @@ def _option(described: Flag) -> Callable[[F], F]:
             default=None,
             help=help_text,
         )
+        return valued if described.off is None else _with_switch_off(described, valued)
     return click.option(f"--{name}/--no-{name}", field_name, is_flag=True, default=None, help=help_text)
+
+
+def _with_switch_off(described: Flag, valued: Callable[[F], F]) -> Callable[[F], F]:
+    """The option and --no-NAME, which stands for one of its values; typed both, the later counts."""
+
+    def decorate(command: F) -> F:
+        name = f"--no-{described.name}"
+        switch = click.option(
+            name,
+            described.field_name,
+            flag_value=str(described.off),
+            type=lambda text: parse_value(described, text, name),
+            default=None,
+            help=f"The same as --{described.name} {described.off}.",
+        )
+        return valued(switch(command))
+
+    return decorate
 
 
 def _help(described: Flag) -> str:

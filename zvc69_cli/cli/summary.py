@@ -48,13 +48,24 @@ def shown_name(out_name: str) -> str:
     return "standard output" if out_name == "-" else out_name
 
 
+def frames_text(count: int) -> str:
+    """ "1 frame", "2 frames"."""
+    return f"{count} frame" if count == 1 else f"{count} frames"
+
+
 def say_encode_summary(out_name: str, stats: EncodeStats, quality: Quality | None) -> None:
     """x265's closing lines, on standard error."""
     copied = f", {stats.copied_packets} packets copied along" if stats.copied_packets else ""
     say(
-        f"zvc69: {shown_name(out_name)}: {stats.frames} frames in {stats.wall_s:.2f} s "
+        f"zvc69: {shown_name(out_name)}: {frames_text(stats.frames)} in {stats.wall_s:.2f} s "
         f"({stats.frames_per_s:.2f} fps), {stats.bitrate_kbps:.2f} kb/s, {stats.stream_bytes} bytes{copied}"
     )
+    if len(stats.kinds) > 1:
+        for kind, tally in stats.kinds:
+            say(
+                f"zvc69: {kind.name}: {frames_text(tally.frames)}, mean q {tally.mean_q:.2f}, "
+                f"mean size {tally.mean_bytes:.1f} bytes"
+            )
     psnr = quality.mean if quality else None
     if psnr is not None:
         say(
@@ -66,7 +77,7 @@ def say_encode_summary(out_name: str, stats: EncodeStats, quality: Quality | Non
 def say_decode_summary(out_name: str, stats: DecodeStats) -> None:
     """One closing line on standard error."""
     say(
-        f"zvc69: {shown_name(out_name)}: {stats.frames} frames in {stats.wall_s:.2f} s "
+        f"zvc69: {shown_name(out_name)}: {frames_text(stats.frames)} in {stats.wall_s:.2f} s "
         f"({stats.frames_per_s:.2f} fps)"
     )
 
@@ -84,6 +95,10 @@ def encode_facts(
         "stream_bytes": stats.stream_bytes,
         "payload_bytes": stats.payload_bytes,
         "overhead_bytes": stats.overhead_bytes,
+        "kinds": {
+            kind.name: {"frames": tally.frames, "size_bytes": tally.size_bytes, "mean_q": tally.mean_q}
+            for kind, tally in stats.kinds
+        },
         "duration_s": stats.duration_s,
         "bitrate_kbps": stats.bitrate_kbps,
         "wall_s": stats.wall_s,

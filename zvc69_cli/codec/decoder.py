@@ -2,48 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
 import numpy as np
 
-from zvc69_cli.codec.entropy import BrokenString, StringReader
+from zvc69_cli.codec.dpb import (
+    REFERENCE_COUNTS,
+    Claim,
+    EmptySlot,
+    ReferenceState,
+    Slots,
+    in_order,
+    prior_extra,
+    state_of,
+)
+from zvc69_cli.codec.entropy import BrokenString
+from zvc69_cli.codec.gop import SLOTS
+from zvc69_cli.codec.latent_coding import (
+    LatentReader,
+    code_latent,
+    inter_prior,
+    intra_prior,
+    read_hyper,
+    whole_hyper,
+)
+from zvc69_cli.codec.motion_coding import MotionReader, code_motion
 from zvc69_cli.codec.networks import Networks
-from zvc69_cli.codec.payload import BrokenPayload, unpack_sections
-from zvc69_cli.codec.planes import hyper_size, latent_size
-from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import QuantisedFrame, checkerboard, known_half, merge_passes
-from zvc69_cli.codec.reconstruct import reconstruct
+from zvc69_cli.codec.payload import BrokenPayload, MotionSection, unpack_sections
+from zvc69_cli.codec.planes import cropped_frame, hyper_size, latent_size
+from zvc69_cli.codec.quantised import CodedMotion, Planes, QuantisedFrame
+from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.settings import MAX_Q
-from zvc69_cli.codec.tables import CodecTables
-from zvc69_cli.errors import DamagedPacket, SymbolMismatch
+from zvc69_cli.codec.tables import CodecTables, InterTables
+from zvc69_cli.errors import DamagedPacket, MissingReference, SymbolMismatch
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
+
+PictureClaim = Claim[QuantisedFrame, Planes]
 
 
 class Decoder:
-    """Turns packets of one stream into frames, in two steps that a pipeline may run on two threads."""
+    """Turns packets of one stream into frames, in steps that a pipeline may run on several threads:
+
+    parse and claim (each in coding order, on one thread), show (any frame on any thread).
+    """
 
     def __init__(self, video: VideoFormat, base_q_256: int, networks: Networks, tables: CodecTables) -> None:
         self.video = video
         self._base_q_256 = base_q_256
         self._networks = networks
         self._tables = tables
+        self._states: Slots[ReferenceState] = Slots()  # of parse
+        self._pictures: Slots[Future[Planes]] = Slots()  # of claim
 
     def parse(self, packet: Packet) -> QuantisedFrame:
-        """The integers of one frame; packets come in coding order.
+        """The integers of one frame; packets come in coding order. One that is refused leaves its slot empty.
 
-        raises  DamagedPacket where the payload is not one, SymbolMismatch where it does not decode to the
-                encoder's symbols
+        raises  DamagedPacket where the payload is not one, MissingReference where a slot that it refers to is empty,
+                SymbolMismatch where it does not decode to the encoder's symbols
         """
-        where = f"packet {packet.coding_index}"
-        if packet.kind is not FrameKind.I:
-            raise DamagedPacket(
-                where,
-                f"frame type is {packet.kind.name}, this version decodes I frames",
-                "Update zvc69: `pip install --upgrade zvc69`.",
-            )
-        q_256 = self._base_q_256 + packet.q_offset
-        if not 0 <= q_256 <= MAX_Q:
-            raise DamagedPacket(where, f"q is {q_256}/256, should be 0..{MAX_Q}/256", _DAMAGED)
         try:
-            quantised = self._integers(packet, q_256)
+            return self._parsed(packet)
+        except (DamagedPacket, SymbolMismatch):
+            self.lose(packet)
+            raise
+
+    def lose(self, packet: Packet | None) -> None:
+        """A packet could not be had: the slot that it goes to holds nothing from now on.
+
+        packet  None where nothing is known of it: every slot is lost
+        """
+        if packet is None or packet.is_key:
+            self._states.empty()
+        elif packet.stored_in is not None and 0 <= packet.stored_in < SLOTS:
+            self._states.empty(packet.stored_in)
+
+    def reconstruct(self, quantised: QuantisedFrame) -> Frame:
+        """The picture; frames come in coding order, and none that is stored may be left out. Raises as `claim`."""
+        return self.show(self.claim(quantised))
+
+    def claim(self, quantised: QuantisedFrame) -> PictureClaim:
+        """Give the next frame in coding order its references and its slot; none that is stored may be left out.
+
+        raises  MissingReference where one that it refers to was left out
+        """
+        try:
+            references = tuple(self._pictures[slot] for slot in quantised.references)
+        except EmptySlot as error:
+            raise _missing(quantised.coding_index, error) from error
+        claim: PictureClaim = Claim(subject=quantised, slots=quantised.references, references=references)
+        self._pictures.store(claim.outcome, quantised.kind, quantised.stored_in)
+        return claim
+
+    def show(self, claim: PictureClaim) -> Frame:
+        """The picture of one frame, on any thread; waits for its references.
+
+        raises  what went wrong with this frame, or with one that it refers to
+        """
+        quantised = claim.subject
+        try:
+            picture = self._picture(quantised, [each.result() for each in claim.references])
+        except BaseException as failure:
+            claim.outcome.set_exception(failure)
+            raise
+        claim.outcome.set_result(picture)
+        return cropped_frame(picture, self.video, quantised.pts)
+
+    def _picture(self, quantised: QuantisedFrame, references: Sequence[Planes]) -> Planes:
+        if quantised.is_skipped:
+            return references[0]
+        context = None
+        if quantised.motion is not None:
+            motions = quantised.motion.motions
+            context = predict_picture(motions, references, self._networks, self.video.peak)
+        return synthesise(quantised, context, self._networks, self.video.peak)
+
+    def _parsed(self, packet: Packet) -> QuantisedFrame:
+        where = f"packet {packet.coding_index}"
+        q_256 = self._base_q_256 + packet.q_offset
+        self._check_header(packet, q_256, where)
+        try:
+            numbers = [slot for slot in range(SLOTS) if packet.references >> slot & 1]
+            slots, references = in_order(numbers, self._states, lambda each: each.pts)
+            quantised = self._integers(packet, q_256, slots, references)
+        except EmptySlot as error:
+            raise _missing(packet.coding_index, error) from error
         except BrokenPayload as error:
             raise DamagedPacket(where, str(error), _DAMAGED) from error
         except BrokenString as error:
@@ -53,59 +137,90 @@ class Decoder:
             raise SymbolMismatch(
                 where, f"crc of the symbols is {crc:08x}, should be {packet.symbol_crc:08x}", _DIFFERS
             )
+        if packet.is_key or packet.stored_in is not None:
+            self._states.store(state_of(quantised, references), packet.kind, packet.stored_in)
         return quantised
 
-    def reconstruct(self, quantised: QuantisedFrame) -> Frame:
-        """The picture; the same function makes the encoder's reference."""
-        return reconstruct(quantised, self._networks, self.video)
+    def _check_header(self, packet: Packet, q_256: int, where: str) -> None:
+        """Raises DamagedPacket where the frame is none that this stream can hold."""
+        kind = packet.kind
+        if kind not in REFERENCE_COUNTS:
+            raise DamagedPacket(where, f"frame type is {kind.name}, which is reserved", _NEWER)
+        if kind is not FrameKind.I and (self._tables.inter is None or not self._networks.has_inter):
+            raise DamagedPacket(where, f"frame type is {kind.name}, this bundle codes I frames only", _NEWER)
+        found, due = packet.references.bit_count(), REFERENCE_COUNTS[kind]
+        if found != due or packet.references >> SLOTS:
+            raise DamagedPacket(
+                where, f"references are {packet.references:#x} in a frame of type {kind.name}", _DAMAGED
+            )
+        if packet.stored_in is not None and not 0 <= packet.stored_in < SLOTS:
+            raise DamagedPacket(where, f"it goes to slot {packet.stored_in} of {SLOTS}", _DAMAGED)
+        if not 0 <= q_256 <= MAX_Q:
+            raise DamagedPacket(where, f"q is {q_256}/256, should be 0..{MAX_Q}/256", _DAMAGED)
 
-    def _integers(self, packet: Packet, q_256: int) -> QuantisedFrame:
-        tables, networks = self._tables, self._networks
-        height, width = latent_size(self.video)
-        channels = networks.latent_channels
-        sections = unpack_sections(packet.payload, height)
-
-        hyper_rows, hyper_columns = hyper_size(self.video)
-        reader = StringReader(sections.hyper, tables.hyper)
-        hyper = reader.read(np.repeat(tables.hyper_indexes(q_256), hyper_rows * hyper_columns))
-        reader.finish()
-        hyper = hyper.reshape(-1, hyper_rows, hyper_columns)
-        whole_hyper = hyper + tables.hyper_means[:, None, None].astype(np.int32)
-        if np.abs(whole_hyper).max() > HYPER_LIMIT:
-            raise BrokenString(f"a hyper latent is beyond {HYPER_LIMIT}")
-
+    def _integers(
+        self, packet: Packet, q_256: int, slots: tuple[int, ...], references: Sequence[ReferenceState]
+    ) -> QuantisedFrame:
+        size = (self._networks.latent_channels, *latent_size(self.video))
+        facts: dict[str, Any] = {
+            "kind": packet.kind,
+            "coding_index": packet.coding_index,
+            "pts": packet.pts,
+            "dts": packet.dts,
+            "q_256": q_256,
+            "temporal_layer": packet.temporal_layer,
+            "references": slots,
+            "stored_in": packet.stored_in,
+        }
+        if references and not packet.payload:
+            nothing = np.zeros((0, 0, 0), np.int32)
+            return QuantisedFrame(
+                **facts,
+                hyper=nothing,
+                symbols=nothing,
+                indexes=nothing.astype(np.uint8),
+                latent=np.zeros(size, np.float32),
+                is_skipped=True,
+            )
+        tables = self._tables.of_kind(packet.kind)
+        sections = unpack_sections(packet.payload, size[1], has_motion=bool(references))
+        motion, prior = None, intra_prior(self._networks)
+        if isinstance(tables, InterTables) and sections.motion is not None:
+            motion = self._motion(packet.pts, sections.motion, references, tables)
+            prior = inter_prior(self._networks, prior_extra(references, motion.motions))
+        hyper = read_hyper(sections.hyper, hyper_size(self.video), q_256, tables)
+        reader = LatentReader(sections.slices, size, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)
-        first = networks.predict_first(whole_hyper.astype(np.float32), height, width, offsets)
-        symbols = np.zeros(channels * height * width, np.int32)
-        readers = [StringReader(each.string, tables.latent) for each in sections.slices]
-        places = [
-            checkerboard(channels, height, width, each.start_row, each.rows).passes for each in sections.slices
-        ]
-        flat = first.indexes.ravel()
-        for slice_reader, (positions, _) in zip(readers, places, strict=True):
-            symbols[positions] = slice_reader.read(flat[positions])
-
-        grid = symbols.reshape(channels, height, width)
-        second = networks.predict_second(known_half(grid, first), first.state, offsets)
-        flat = second.indexes.ravel()
-        for slice_reader, (_, positions) in zip(readers, places, strict=True):
-            symbols[positions] = slice_reader.read(flat[positions])
-            slice_reader.finish()
-
-        indexes, latent = merge_passes(grid, first, second)
+        coded = code_latent(prior, whole_hyper(hyper, tables), size, offsets, reader)
+        reader.finish()
         return QuantisedFrame(
-            kind=packet.kind,
-            coding_index=packet.coding_index,
-            pts=packet.pts,
-            q_256=q_256,
+            **facts,
             hyper=hyper,
-            symbols=grid,
-            indexes=indexes,
-            latent=latent,
+            symbols=coded.symbols,
+            indexes=coded.indexes,
+            latent=coded.latent,
+            motion=motion,
         )
+
+    def _motion(
+        self, pts: int, section: MotionSection, references: Sequence[ReferenceState], tables: InterTables
+    ) -> CodedMotion:
+        reader = MotionReader(section.string, tables)
+        motion = code_motion(pts, references, section.precision, self._networks, [reader] * len(references))
+        reader.finish()
+        return motion
+
+
+def _missing(coding_index: int, cause: EmptySlot) -> MissingReference:
+    return MissingReference(
+        f"packet {coding_index}",
+        f"missing reference: {cause}",
+        "A frame before it was lost. `zvc69 decode --on-error conceal` writes what can be saved.",
+    )
 
 
 _DAMAGED = "The file is damaged. `zvc69 decode --on-error conceal` writes what can be saved."
+_NEWER = "Update zvc69: `pip install --upgrade zvc69`."
 _DIFFERS = (
     "The bytes are as written, so this machine computes the prior differently from the one that encoded. "
     "Try `--device cpu`; if that fails too, report both machines."

@@ -1,25 +1,76 @@
-"""Pictures to packets. The encoder contains the decoder: `reconstruct` is the one that a decoder calls."""
+"""Pictures to packets. The encoder contains the decoder: what it predicts from is what a decoder shows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
 import numpy as np
 
+from zvc69_cli.codec.dpb import (
+    REFERENCE_COUNTS,
+    Claim,
+    EmptySlot,
+    ReferenceState,
+    Slots,
+    in_order,
+    prior_extra,
+    state_of,
+)
 from zvc69_cli.codec.entropy import Pass, pack_string
-from zvc69_cli.codec.networks import F32, Networks
-from zvc69_cli.codec.payload import IntraSections, Slice, pack_sections, slice_rows
-from zvc69_cli.codec.planes import check_frame, padded_planes
+from zvc69_cli.codec.gop import PlannedFrame
+from zvc69_cli.codec.latent_coding import LatentPrior, code_latent, inter_prior, intra_prior, whole_hyper
+from zvc69_cli.codec.motion import PRECISIONS
+from zvc69_cli.codec.motion_coding import code_motion
+from zvc69_cli.codec.motion_search import MotionWeigher, SearchPlanes, search_planes
+from zvc69_cli.codec.networks import F32, Networks, PriorOutput
+from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
+from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, known_half, merge_passes
+from zvc69_cli.codec.quantised import I32, Planes, QuantisedFrame, checkerboard, hyper_rows
 from zvc69_cli.codec.rate import base_q_256
-from zvc69_cli.codec.reconstruct import reconstruct
+from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import CodecTables
+from zvc69_cli.codec.skipping import pays_to_skip, picture_error, same_picture
+from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Reference:
+    """What an encoder keeps of a frame that others are predicted from.
+
+    picture       padded planes, as every decoder has them
+    source        the frame that was to be coded
+    q_256, error  of the frame that was coded and whose picture this is, itself or one before it (codec.skipping)
+    search        luma of the picture
+    """
+
+    state: ReferenceState
+    picture: Planes
+    source: Frame
+    q_256: int
+    error: float
+    search: SearchPlanes
+
+
+class _Promise(NamedTuple):
+    """What a slot of the encoder holds: a frame that is coded, or is going to be."""
+
+    pts: int
+    reference: Future[_Reference]
+
+
+CodingClaim = Claim[PlannedFrame, _Reference]
+
+
 class Encoder:
-    """Turns frames of one video into packets, in three steps that a pipeline may run on three threads.
+    """Turns frames of one video into packets, in steps that a pipeline may run on as many threads as it likes:
+
+    claim (in the order of coding, one thread), code and pack (any frame on any thread). The packets are the same.
 
     raises  ValueError where the tables and the networks are not of one bundle
     """
@@ -32,74 +83,221 @@ class Encoder:
         self.base_q_256 = base_q_256(settings)
         self._networks = networks
         self._tables = tables
-        self._rounding = Rounding(settings.rounding, tables.latent)
-        self._hyper_means = tables.hyper_means[:, None, None].astype(np.int32)
-        self._coding_index = 0
+        self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent)}
+        self._precision = PRECISIONS.index(settings.motion_precision)
+        self._slots: Slots[_Promise] = Slots()
         if tables.scale_offsets.shape[1] != networks.latent_channels:
             raise ValueError("the tables and the networks are not of one bundle")
+        self._has_inter = tables.inter is not None and networks.has_inter
+        if tables.inter is not None:
+            inter = Rounding(settings.rounding, tables.inter.latent)
+            self._rounding |= {FrameKind.P: inter, FrameKind.B: inter}
+            self._weigher = MotionWeigher(networks, tables.inter, self._precision)
 
-    def quantise(self, frame: Frame) -> QuantisedFrame:
-        """Run the networks on one frame; frames come in the order of display.
+    def quantise(self, planned: PlannedFrame) -> QuantisedFrame:
+        """Run the networks on one frame; frames come in the order of coding. Raises as `claim` does."""
+        return self.code(self.claim(planned))
 
-        raises  ValueError where the frame is not of the encoder's format
+    def claim(self, planned: PlannedFrame) -> CodingClaim:
+        """Give the next frame in the order of coding its references and its slot; takes no time.
+
+        raises  ValueError where the frame is not of the encoder's format, is of a kind that the bundle cannot code,
+                or refers to what is not there
         """
-        check_frame(frame, self.video)
-        q_256 = self.base_q_256
-        latent, hyper = self._networks.analyse(*padded_planes(frame, self.video), q_256)
-        hyper_symbols = self._hyper_symbols(hyper, q_256)
-        whole_hyper = (hyper_symbols + self._hyper_means).astype(np.float32)
+        check_frame(planned.frame, self.video)
+        slots, promises = self._references(planned)
+        references = tuple(each.reference for each in promises)
+        claim: CodingClaim = Claim(subject=planned, slots=slots, references=references)
+        if self._has_inter:
+            promise = _Promise(planned.frame.pts, claim.outcome)
+            self._slots.store(promise, planned.kind, planned.stored_in)
+        return claim
 
-        offsets = self._tables.latent_offsets(q_256).astype(np.float32)
-        channels, height, width = latent.shape
-        board = checkerboard(channels, height, width, 0, height).first
-        first = self._networks.predict_first(whole_hyper, height, width, offsets)
-        symbols = np.where(board, self._rounding.symbols(latent, first.means, first.indexes), 0)
-        second = self._networks.predict_second(known_half(symbols, first), first.state, offsets)
-        symbols = np.where(board, symbols, self._rounding.symbols(latent, second.means, second.indexes))
-        indexes, reconstructed = merge_passes(symbols, first, second)
+    def code(self, claim: CodingClaim) -> QuantisedFrame:
+        """Run the networks on one frame, on any thread; waits for its references.
 
-        quantised = QuantisedFrame(
-            kind=FrameKind.I,
-            coding_index=self._coding_index,
-            pts=frame.pts,
-            q_256=q_256,
-            hyper=hyper_symbols,
-            symbols=symbols,
-            indexes=indexes,
-            latent=reconstructed,
-        )
-        self._coding_index += 1
+        raises  what went wrong with this frame, or with one that it refers to
+        """
+        try:
+            references = [each.result() for each in claim.references]
+            planned = claim.subject
+            planes = padded_planes(planned.frame, self.video)
+            quantised = self._quantised(planned, claim.slots, planes, references)
+            if not self._has_inter or planned.stored_in is None:
+                return quantised
+            quantised, kept = self._kept(quantised, planned.frame, planes, references)
+        except BaseException as failure:
+            claim.outcome.set_exception(failure)
+            raise
+        claim.outcome.set_result(kept)
         return quantised
-
-    def _hyper_symbols(self, hyper: F32, q_256: int) -> I32:
-        """Integers less their means; 0 in the channels whose table codes nothing."""
-        whole = np.clip(np.rint(hyper), -HYPER_LIMIT, HYPER_LIMIT).astype(np.int32)
-        symbols: I32 = whole - self._hyper_means
-        symbols[self._tables.hyper_indexes(q_256) < self._tables.hyper.skip_below] = 0
-        return symbols
 
     def pack(self, quantised: QuantisedFrame) -> Packet:
         """Entropy-code one frame; touches no state, so that several may run at once."""
-        channels, height, width = quantised.symbols.shape
-        grid = quantised.hyper[0].size
-        hyper_indexes = np.repeat(self._tables.hyper_indexes(quantised.q_256), grid)
-        hyper = pack_string([Pass(quantised.hyper.ravel(), hyper_indexes)], self._tables.hyper)
-        symbols, indexes = quantised.symbols.ravel(), quantised.indexes.ravel()
-        slices = []
-        for start, rows in slice_rows(height, self.settings.slices):
-            positions = checkerboard(channels, height, width, start, rows).passes
-            passes = [Pass(symbols[each], indexes[each]) for each in positions]
-            slices.append(Slice(start, rows, pack_string(passes, self._tables.latent)))
         return Packet(
             kind=quantised.kind,
             coding_index=quantised.coding_index,
             pts=quantised.pts,
-            dts=quantised.pts,
-            payload=pack_sections(IntraSections(hyper=hyper, slices=tuple(slices))),
+            dts=quantised.dts,
+            payload=b"" if quantised.is_skipped else pack_sections(self._sections(quantised)),
             symbol_crc=quantised.symbol_crc(),
             q_offset=quantised.q_256 - self.base_q_256,
+            temporal_layer=quantised.temporal_layer,
+            references=sum(1 << slot for slot in quantised.references),
+            stored_in=quantised.stored_in,
         )
 
     def reconstruct(self, quantised: QuantisedFrame) -> Frame:
         """The picture that a decoder makes of this frame."""
-        return reconstruct(quantised, self._networks, self.video)
+        picture = quantised.picture
+        if picture is None:
+            picture = synthesise(quantised, quantised.context, self._networks, self.video.peak)
+        return cropped_frame(picture, self.video, quantised.pts)
+
+    def _references(self, planned: PlannedFrame) -> tuple[tuple[int, ...], list[_Promise]]:
+        """The slots that a frame refers to, in order of time, and what will lie in them."""
+        if planned.kind is not FrameKind.I and not self._has_inter:
+            raise ValueError(f"this bundle codes I frames only, not {planned.kind.name}")
+        if len(set(planned.references)) != REFERENCE_COUNTS.get(planned.kind):
+            raise ValueError(f"a frame of type {planned.kind.name} has references {planned.references}")
+        try:
+            return in_order(planned.references, self._slots, lambda each: each.pts)
+        except EmptySlot as error:
+            raise ValueError(f"frame {planned.coding_index}: {error}") from error
+
+    def _quantised(
+        self,
+        planned: PlannedFrame,
+        slots: tuple[int, ...],
+        planes: Planes,
+        references: Sequence[_Reference],
+    ) -> QuantisedFrame:
+        q_256 = self.base_q_256 + planned.q_offset
+        if references and self._skips(planned.frame, planes, q_256, references[0]):
+            return self._skipped(planned, slots, references[0])
+        if references:
+            return self._coded_inter(planned, slots, planes, references)
+        latent, hyper = self._networks.analyse(*planes, q_256)
+        return self._coded(planned, latent, hyper, intra_prior(self._networks))
+
+    def _skips(self, frame: Frame, planes: Planes, q_256: int, reference: _Reference) -> bool:
+        if same_picture(frame, reference.source):
+            return True
+        if q_256 > reference.q_256:
+            return False
+        error = picture_error(planes, reference.picture, self.video.peak)
+        return pays_to_skip(error, reference.error, planes[0].size, q_256)
+
+    def _skipped(self, planned: PlannedFrame, slots: tuple[int, ...], reference: _Reference) -> QuantisedFrame:
+        nothing = np.zeros((0, 0, 0), np.int32)
+        return QuantisedFrame(
+            **self._facts(planned),
+            hyper=nothing,
+            symbols=nothing,
+            indexes=nothing.astype(np.uint8),
+            latent=np.zeros_like(reference.state.latent),
+            references=slots,
+            is_skipped=True,
+            picture=reference.picture,
+        )
+
+    def _coded_inter(
+        self,
+        planned: PlannedFrame,
+        slots: tuple[int, ...],
+        planes: Planes,
+        references: Sequence[_Reference],
+    ) -> QuantisedFrame:
+        q_256 = self.base_q_256 + planned.q_offset
+        source = search_planes(planes[0])
+        states = [each.state for each in references]
+        choosers = [self._weigher.chooser(source, each.search, planned.kind, q_256) for each in references]
+        motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
+        pictures = [each.picture for each in references]
+        context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
+        latent, hyper = self._networks.analyse_inter(*planes, context, q_256)
+        prior = inter_prior(self._networks, prior_extra(states, motion.motions))
+        quantised = self._coded(planned, latent, hyper, prior)
+        return replace(quantised, references=slots, motion=motion, context=context)
+
+    def _coded(self, planned: PlannedFrame, latent: F32, hyper: F32, prior: LatentPrior) -> QuantisedFrame:
+        """The symbols of a latent in steps and its hyper latent, both unrounded."""
+        q_256 = self.base_q_256 + planned.q_offset
+        tables, rounding = self._tables.of_kind(planned.kind), self._rounding[planned.kind]
+        channels, height, width = latent.shape
+
+        def choose(_: int, predicted: PriorOutput) -> I32:
+            return rounding.symbols(latent, predicted.means, predicted.indexes)
+
+        hyper_symbols = _hyper_symbols(hyper, q_256, tables)
+        offsets = tables.latent_offsets(q_256).astype(np.float32)
+        coded = code_latent(
+            prior, whole_hyper(hyper_symbols, tables), (channels, height, width), offsets, choose
+        )
+        return QuantisedFrame(
+            **self._facts(planned),
+            hyper=hyper_symbols,
+            symbols=coded.symbols,
+            indexes=coded.indexes,
+            latent=coded.latent,
+        )
+
+    def _facts(self, planned: PlannedFrame) -> dict[str, Any]:
+        """What a plan says of a frame, as fields of QuantisedFrame."""
+        return {
+            "kind": planned.kind,
+            "coding_index": planned.coding_index,
+            "pts": planned.frame.pts,
+            "dts": planned.dts,
+            "q_256": self.base_q_256 + planned.q_offset,
+            "temporal_layer": planned.temporal_layer,
+            "stored_in": planned.stored_in,
+        }
+
+    def _kept(
+        self, quantised: QuantisedFrame, frame: Frame, planes: Planes, references: Sequence[_Reference]
+    ) -> tuple[QuantisedFrame, _Reference]:
+        """The frame with its picture, and what those need that are predicted from it."""
+        peak = self.video.peak
+        picture = quantised.picture
+        if picture is None:
+            picture = synthesise(quantised, quantised.context, self._networks, peak)
+        q_256, error = quantised.q_256, 0.0
+        if quantised.is_skipped:
+            q_256, error = references[0].q_256, references[0].error
+        else:
+            error = picture_error(planes, picture, peak)
+        kept = _Reference(
+            state=state_of(quantised, [each.state for each in references]),
+            picture=picture,
+            source=frame,
+            q_256=q_256,
+            error=error,
+            search=search_planes(picture[0] * np.float32(1 / peak)),
+        )
+        return replace(quantised, picture=picture, context=None), kept
+
+    def _sections(self, quantised: QuantisedFrame) -> Sections:
+        tables = self._tables.of_kind(quantised.kind)
+        channels, height, width = quantised.symbols.shape
+        rows = hyper_rows(quantised.hyper, quantised.q_256, tables)
+        hyper = pack_string([Pass(quantised.hyper.ravel(), rows)], tables.hyper)
+        symbols, indexes = quantised.symbols.ravel(), quantised.indexes.ravel()
+        slices = []
+        for start, count in slice_rows(height, self.settings.slices):
+            positions = checkerboard(channels, height, width, start, count).passes
+            passes = [Pass(symbols[each], indexes[each]) for each in positions]
+            slices.append(Slice(start, count, pack_string(passes, tables.latent)))
+        motion = None
+        if quantised.motion is not None and self._tables.inter is not None:
+            string = pack_string(quantised.motion.passes, self._tables.inter.motion)
+            motion = MotionSection(quantised.motion.precision, string)
+        return Sections(hyper=hyper, slices=tuple(slices), motion=motion)
+
+
+def _hyper_symbols(hyper: F32, q_256: int, tables: LatentTables) -> I32:
+    """Integers less their means; 0 in the channels whose table codes nothing."""
+    whole = np.clip(np.rint(hyper), -HYPER_LIMIT, HYPER_LIMIT).astype(np.int32)
+    symbols: I32 = whole - tables.hyper_means[:, None, None].astype(np.int32)
+    symbols[tables.hyper_indexes(q_256) < tables.hyper.skip_below] = 0
+    return symbols

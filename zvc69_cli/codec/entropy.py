@@ -1,8 +1,8 @@
 """Entropy coding: symbols grouped by the table that prices them, each group by one fixed table.
 
-A string is what one coder yields: the count of its words as a varint, the words (little-endian, uint32) and then the
-escapes, bits that hold what lay beyond a table's reach. The coder is constriction's ANS, a stack: passes and groups
-are pushed last first, so that they come out in order.
+A string is what one coder yields: the size of its words in bytes as a varint, the words (little-endian, uint32, the
+last one without the zero bytes at its end) and then the escapes, bits that hold what lay beyond a table's reach. The
+coder is constriction's ANS, a stack: passes and groups are pushed last first, so that they come out in order.
 
 source  FORMAT.md 6.3
 """
@@ -53,18 +53,19 @@ def pack_string(passes: Sequence[Pass], tables: SymbolTables) -> bytes:
             raise ValueError(f"symbol {np.abs(symbols).max()} is beyond {SYMBOL_LIMIT}")
         if np.any(symbols[indexes < tables.skip_below]):
             raise ValueError("a symbol of a skipped row is not 0")
-        for row, members in _groups(indexes, tables.skip_below):
-            reach = int(tables.reach[row])
-            letters = symbols[members] + reach
-            beyond = (letters < 0) | (letters > 2 * reach)
-            if beyond.any():
-                escapes.extend(symbols[members][beyond].tolist())
-                letters[beyond] = 2 * reach + 1
-            groups.append((row, letters))
+        order, rows = _groups(indexes, tables.skip_below)
+        reach = tables.reach[indexes[order]]
+        letters = symbols[order] + reach
+        beyond = (letters < 0) | (letters > 2 * reach)
+        if beyond.any():
+            escapes.extend(symbols[order][beyond].tolist())
+            letters[beyond] = 2 * reach[beyond] + 1
+        groups.extend((row, letters[begin:end]) for row, begin, end in rows)
     for row, letters in reversed(groups):
         coder.encode_reverse(letters, tables.models[row])
     words: NDArray[np.uint32] = coder.get_compressed()
-    return pack_varint(len(words)) + words.astype("<u4").tobytes() + _pack_escapes(escapes)
+    data = words.astype("<u4").tobytes().rstrip(b"\0")  # the last word is not 0
+    return pack_varint(len(data)) + data + _pack_escapes(escapes)
 
 
 class StringReader:
@@ -76,29 +77,31 @@ class StringReader:
 
     def __init__(self, data: bytes, tables: SymbolTables) -> None:
         try:
-            count, begin = unpack_varint(data, 0)
+            size, begin = unpack_varint(data, 0)
         except VarintError as error:
-            raise BrokenString(f"the count of words: {error}") from error
-        if count > (len(data) - begin) // 4:
-            raise BrokenString(f"{count} words do not fit into {len(data) - begin} bytes")
-        end = begin + 4 * count
-        words = np.frombuffer(data, "<u4", count, begin).astype(np.uint32)
-        if count and not words[-1]:
-            raise BrokenString("the last word is 0")
-        self._coder = constriction.stream.stack.AnsCoder(words)
+            raise BrokenString(f"the size of the words: {error}") from error
+        if size > len(data) - begin:
+            raise BrokenString(f"words of {size} bytes do not fit into {len(data) - begin}")
+        end = begin + size
+        if size and not data[end - 1]:
+            raise BrokenString("the last byte of the words is 0")
+        words = np.frombuffer(data[begin:end] + bytes(-size % 4), "<u4")
+        self._coder = constriction.stream.stack.AnsCoder(words.astype(np.uint32))
         self._escapes = _EscapeReader(data[end:])
         self._tables = tables
 
     def read(self, indexes: U8) -> I32:
         """The symbols of the next pass, int32 [N], for tables uint8 [N]."""
         symbols = np.zeros(len(indexes), np.int32)
-        for row, members in _groups(indexes, self._tables.skip_below):
-            reach = int(self._tables.reach[row])
-            letters = self._coder.decode(self._tables.models[row], len(members))
-            letters -= reach
-            for position in np.flatnonzero(letters == reach + 1):
-                letters[position] = self._escapes.read(reach)
-            symbols[members] = letters
+        order, rows = _groups(indexes, self._tables.skip_below)
+        letters = np.empty(len(order), np.int32)
+        for row, begin, end in rows:
+            letters[begin:end] = self._coder.decode(self._tables.models[row], end - begin)
+        reach = self._tables.reach[indexes[order]]
+        letters -= reach
+        for position in np.flatnonzero(letters > reach):
+            letters[position] = self._escapes.read(int(reach[position]))
+        symbols[order] = letters
         return symbols
 
     def finish(self) -> None:
@@ -108,14 +111,26 @@ class StringReader:
         self._escapes.finish()
 
 
-def _groups(indexes: U8, skip_below: int) -> list[tuple[int, NDArray[np.intp]]]:
-    """Rows in ascending order with the positions of their symbols, in the order of the pass."""
+class _Group(NamedTuple):
+    """The symbols begin..end of a sorted pass, all of them of one row."""
+
+    row: int
+    begin: int
+    end: int
+
+
+def _groups(indexes: U8, skip_below: int) -> tuple[NDArray[np.intp], list[_Group]]:
+    """The positions of a pass that are coded, rows in ascending order and each as in the pass; and where rows end."""
     order = np.argsort(indexes, kind="stable")
-    sizes = np.bincount(indexes, minlength=1)
-    ends = np.cumsum(sizes)
-    return [
-        (row, order[ends[row] - sizes[row] : ends[row]]) for row in range(skip_below, len(sizes)) if sizes[row]
-    ]
+    sizes = np.bincount(indexes, minlength=skip_below)
+    skipped = int(sizes[:skip_below].sum())
+    groups = []
+    begin = 0
+    for row, size in enumerate(sizes[skip_below:].tolist(), skip_below):
+        if size:
+            groups.append(_Group(row, begin, begin + size))
+            begin += size
+    return order[skipped:], groups
 
 
 def _pack_escapes(symbols: Sequence[int]) -> bytes:

@@ -28,7 +28,10 @@ class PriorOutput(Protocol):
 
 
 class Networks(Protocol):
-    """The neural half of the codec. H and W are those of the padded planes, multiples of 16; h = H/16, w = W/16."""
+    """The neural half of the codec. H and W are those of the padded planes, multiples of 16; h = H/16, w = W/16.
+
+    What follows `has_inter` is called only where that is true. Fields are float32 [2, rows, columns], x then y.
+    """
 
     @property
     def latent_channels(self) -> int: ...
@@ -54,3 +57,44 @@ class Networks(Protocol):
 
         latent  [C, h, w] in sixteenths of a step
         """
+
+    @property
+    def has_inter(self) -> bool:
+        """Whether P and B frames can be coded."""
+
+    def search(self, y: F32, reference_y: F32) -> tuple[F32, F32, F32]:
+        """Where blocks of 32, 16 and 8 samples of a picture lie in another: real numbers, in quarter samples.
+
+        y, reference_y  [H', W'] in 0..1, sides multiples of 64
+        """
+
+    def motion_error(self, y: F32, reference_y: F32, field: F32) -> F32:
+        """Mean squared error of each cell [rows, columns], when the reference is moved by a field.
+
+        y, reference_y  [rows * s, columns * s] in 0..1
+        field           quarter samples of these planes
+        """
+
+    def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
+        """codec.motion_prior.IntegerMotionPrior, equal to it in every element."""
+
+    def warp(self, y: F32, u: F32, v: F32, field: F32, peak: int) -> F32:
+        """A reference moved by a field [2, H/8, W/8] of quarter luma samples: features [96, H/8, W/8] in 0..1.
+
+        y, u, v  the reference, as `synthesise` yields it
+        """
+
+    def context(self, warped: tuple[F32, ...]) -> F32:
+        """The prediction of a picture, [96, H/8, W/8], from one or two moved references."""
+
+    def analyse_inter(self, y: F32, u: F32, v: F32, context: F32, q_256: int) -> tuple[F32, F32]:
+        """As `analyse`, knowing the prediction."""
+
+    def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
+        """codec.prior.IntegerPrior.first of the inter prior; extra is [2C + 6, height, width] of integers."""
+
+    def predict_inter_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+        """codec.prior.IntegerPrior.second of the inter prior."""
+
+    def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+        """As `synthesise`, knowing the prediction."""

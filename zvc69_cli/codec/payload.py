@@ -1,8 +1,9 @@
 """The sections of a coded frame, as bytes.
 
-An I frame is a hyper section and a latent section, each with its length before it as a varint. The hyper section is
-one string (codec.entropy). The latent section says how it predicts and how it is cut, then holds one string, or the
-parallel form ZVCP with a string a slice.
+An I frame is a hyper section and a latent section, each with its length before it as a varint; in a P or B frame a
+motion section stands before them, and a skipped frame has no byte at all. The motion section is a precision and one
+string (codec.entropy), the hyper section one string. The latent section says how it predicts and how it is cut, then
+holds one string, or the parallel form ZVCP with a string a slice.
 
 source  FORMAT.md 6.2
 """
@@ -13,6 +14,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.settings import MAX_SLICES
 from zvc69_cli.codec.varint import VarintError, pack_varint, unpack_varint
 
@@ -37,12 +39,20 @@ class Slice(NamedTuple):
     string: bytes
 
 
+class MotionSection(NamedTuple):
+    """The steps of the vectors, a place in codec.motion.PRECISIONS, and the string that codes them."""
+
+    precision: int
+    string: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntraSections:
-    """hyper: one string; slices: in order, covering every row of the grid once."""
+class Sections:
+    """hyper: one string; slices: in order, covering every row of the grid once; motion: None in an I frame."""
 
     hyper: bytes
     slices: tuple[Slice, ...]
+    motion: MotionSection | None = None
 
 
 def slice_rows(rows: int, slices: int) -> list[tuple[int, int]]:
@@ -52,24 +62,32 @@ def slice_rows(rows: int, slices: int) -> list[tuple[int, int]]:
     return [(start, end - start) for start, end in itertools.pairwise(edges)]
 
 
-def pack_sections(sections: IntraSections) -> bytes:
-    """The payload of an I frame; undone by `unpack_sections`."""
+def pack_sections(sections: Sections) -> bytes:
+    """The payload of a frame that is not skipped; undone by `unpack_sections`."""
     if len(sections.slices) == 1:
         body = bytes([FORM_WHOLE]) + sections.slices[0].string
     else:
         body = bytes([FORM_SLICED]) + _pack_slices(sections.slices)
     latent = bytes([CONTEXT_CHECKERBOARD]) + body
-    return pack_varint(len(sections.hyper)) + sections.hyper + pack_varint(len(latent)) + latent
+    parts = [sections.hyper, latent]
+    if sections.motion is not None:
+        parts.insert(0, bytes([sections.motion.precision]) + sections.motion.string)
+    return b"".join(pack_varint(len(part)) + part for part in parts)
 
 
-def unpack_sections(payload: bytes, grid_rows: int) -> IntraSections:
-    """The sections of an I frame's payload.
+def unpack_sections(payload: bytes, grid_rows: int, *, has_motion: bool = False) -> Sections:
+    """The sections of a payload.
 
-    grid_rows  rows of the latent's grid, which the slices must cover
-    raises     BrokenPayload
+    grid_rows   rows of the latent's grid, which the slices must cover
+    has_motion  of a P or B frame
+    raises      BrokenPayload
     """
+    offset, motion = 0, None
     try:
-        hyper, offset = _section(payload, 0, "hyper")
+        if has_motion:
+            section, offset = _section(payload, offset, "motion")
+            motion = _motion(section)
+        hyper, offset = _section(payload, offset, "hyper")
         latent, offset = _section(payload, offset, "latent")
     except VarintError as error:
         raise BrokenPayload(str(error)) from error
@@ -81,9 +99,9 @@ def unpack_sections(payload: bytes, grid_rows: int) -> IntraSections:
     if context != CONTEXT_CHECKERBOARD:
         raise BrokenPayload(f"context mode is {context}, should be {CONTEXT_CHECKERBOARD}")
     if form == FORM_WHOLE:
-        return IntraSections(hyper=hyper, slices=(Slice(0, grid_rows, body),))
+        return Sections(hyper=hyper, slices=(Slice(0, grid_rows, body),), motion=motion)
     if form == FORM_SLICED:
-        return IntraSections(hyper=hyper, slices=_unpack_slices(body, grid_rows))
+        return Sections(hyper=hyper, slices=_unpack_slices(body, grid_rows), motion=motion)
     raise BrokenPayload(f"form of the latent section is {form}, should be {FORM_WHOLE} or {FORM_SLICED}")
 
 
@@ -92,6 +110,14 @@ def _section(payload: bytes, offset: int, name: str) -> tuple[bytes, int]:
     if length > len(payload) - begin:
         raise BrokenPayload(f"the {name} section has {length} bytes, but {len(payload) - begin} remain")
     return payload[begin : begin + length], begin + length
+
+
+def _motion(section: bytes) -> MotionSection:
+    if not section:
+        raise BrokenPayload("the motion section has 0 bytes, should be 1 or more")
+    if section[0] >= len(PRECISIONS):
+        raise BrokenPayload(f"precision of the motion is {section[0]}, should be 0..{len(PRECISIONS) - 1}")
+    return MotionSection(section[0], section[1:])
 
 
 def _pack_slices(slices: tuple[Slice, ...]) -> bytes:

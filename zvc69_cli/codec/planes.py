@@ -11,6 +11,7 @@ from zvc69_cli.codec.networks import F32
 from zvc69_cli.frames import Frame, Samples, VideoFormat, align_dimensions
 
 BLOCK: Final = 16
+SEARCH_BLOCK: Final = 64
 
 
 def latent_size(video: VideoFormat) -> tuple[int, int]:
@@ -45,6 +46,19 @@ def cropped_frame(planes: tuple[F32, F32, F32], video: VideoFormat, pts: int) ->
         v=_samples(v[chroma], video),
         pts=pts,
     )
+
+
+def search_plane(y: F32) -> F32:
+    """A padded luma plane as the motion search sees it, continued to multiples of SEARCH_BLOCK."""
+    rows, columns = (-side % SEARCH_BLOCK for side in y.shape)
+    return np.pad(y, ((0, rows), (0, columns)), mode="edge") if rows or columns else y
+
+
+def halved(plane: F32) -> F32:
+    """A plane of half the size: means of 2x2 samples."""
+    rows = plane[0::2] + plane[1::2]
+    mean: F32 = (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
+    return mean
 
 
 def check_frame(frame: Frame, video: VideoFormat) -> None:

@@ -25,6 +25,8 @@ INDEX_FRACTION: Final = 4  # the networks speak in quarters of a scale index
 SCALE_LEVELS: Final = 64
 BRANCH_SLOPE_SHIFT: Final = 6
 FEED_SLOPE_SHIFT: Final = 3
+INTRA_STEM: Final = "prior."
+INTER_STEM: Final = "inter.prior."
 SLOPES: Final = {"branch_in": BRANCH_SLOPE_SHIFT, "feed_in": FEED_SLOPE_SHIFT}
 
 
@@ -70,35 +72,31 @@ class IntegerConv:
 
 
 class IntegerPrior:
-    """Both passes of one bundle's prior.
+    """Both passes of one bundle's prior of the latent.
 
-    arrays  the bundle's arrays; those named "prior.<layer>.weight|bias|shift" are read
+    arrays  the bundle's arrays; those named "<stem><layer>.weight|bias|shift" are read
+    stem    what their names begin with: INTRA_STEM or INTER_STEM
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._layers = {
-            name: IntegerConv(
-                arrays[f"prior.{name}.weight"].astype(np.int64),
-                arrays[f"prior.{name}.bias"].astype(np.int64),
-                arrays[f"prior.{name}.shift"].astype(np.int64),
-                SLOPES.get(name.rsplit(".", 1)[-1], 0),
-                HEAD_LIMIT if name.endswith("_head") else ACTIVATION_LIMIT,
-            )
-            for name in layer_names(arrays)
-        }
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], stem: str = INTRA_STEM) -> None:
+        self._layers = integer_layers(arrays, stem)
 
-    def first(self, hyper: I64, height: int, width: int, offsets: I64) -> Prediction:
+    def first(self, hyper: I64, height: int, width: int, offsets: I64, extra: I64 | None = None) -> Prediction:
         """Predict the latent from the hyper latent.
 
         hyper          [Z, ceil(height/4), ceil(width/4)]
         height, width  of the latent's grid
         offsets        [C], what q adds to the scale indexes, in quarters
+        extra          [2C + 6, height, width], what the references and the motion tell (codec.dpb.prior_extra);
+                       None in an I frame
         """
         x = np.clip(hyper, -HYPER_LIMIT, HYPER_LIMIT)
-        x = self._block("block1", _shuffle(self._layers["up1"](x)))
-        x = self._block("block2", _shuffle(self._layers["up2"](x)))[:, :height, :width]
+        x = run_block(self._layers, "block1", _shuffle(self._layers["up1"](x)))
+        x = run_block(self._layers, "block2", _shuffle(self._layers["up2"](x)))[:, :height, :width]
+        if extra is not None:
+            x = np.concatenate([x, np.clip(extra, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)])
         for name in ("first0", "first1"):
-            x = self._block(name, x)
+            x = run_block(self._layers, name, x)
         return _prediction(self._layers["first_head"](x), offsets)
 
     def second(self, known: I64, state: I64, offsets: I64) -> Prediction:
@@ -109,26 +107,40 @@ class IntegerPrior:
         """
         x = np.clip(np.concatenate([known, state]), -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         for name in ("second0", "second1"):
-            x = self._block(name, x)
+            x = run_block(self._layers, name, x)
         return _prediction(self._layers["second_head"](x), offsets)
 
-    def _block(self, name: str, x: I64) -> I64:
-        if f"{name}.adapt" in self._layers:
-            x = self._layers[f"{name}.adapt"](x)
-        for path in (("branch_in", "depthwise", "branch_out"), ("feed_in", "feed_out")):
-            branch = x
-            for layer in path:
-                branch = self._layers[f"{name}.{layer}"](branch)
-            x = np.clip(x + branch, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        return x
+
+def run_block(layers: Mapping[str, IntegerConv], name: str, x: I64) -> I64:
+    """One residual block: an optional change of width, then two branches, each added and clipped."""
+    if f"{name}.adapt" in layers:
+        x = layers[f"{name}.adapt"](x)
+    for path in (("branch_in", "depthwise", "branch_out"), ("feed_in", "feed_out")):
+        branch = x
+        for layer in path:
+            branch = layers[f"{name}.{layer}"](branch)
+        x = np.clip(x + branch, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    return x
 
 
-def layer_names(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-    """The prior's layers that a bundle holds."""
+def integer_layers(arrays: Mapping[str, NDArray[Any]], stem: str) -> dict[str, IntegerConv]:
+    """The layers that a bundle holds under a stem, by their names without it."""
+    return {
+        name: IntegerConv(
+            arrays[f"{stem}{name}.weight"].astype(np.int64),
+            arrays[f"{stem}{name}.bias"].astype(np.int64),
+            arrays[f"{stem}{name}.shift"].astype(np.int64),
+            SLOPES.get(name.rsplit(".", 1)[-1], 0),
+            HEAD_LIMIT if name.endswith("head") else ACTIVATION_LIMIT,
+        )
+        for name in layer_names(arrays, stem)
+    }
+
+
+def layer_names(arrays: Mapping[str, NDArray[Any]], stem: str = INTRA_STEM) -> list[str]:
+    """The prior's layers that a bundle holds under a stem."""
     return [
-        key[len("prior.") : -len(".weight")]
-        for key in arrays
-        if key.startswith("prior.") and key.endswith(".weight")
+        key[len(stem) : -len(".weight")] for key in arrays if key.startswith(stem) and key.endswith(".weight")
     ]
 
 

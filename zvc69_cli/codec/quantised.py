@@ -10,11 +10,45 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from zvc69_cli.codec.entropy import Pass
+from zvc69_cli.codec.motion import Motion
 from zvc69_cli.codec.networks import F32, U8, PriorOutput
 from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import FrameKind
 
 I32 = NDArray[np.int32]
+Planes = tuple[F32, F32, F32]
+
+
+class CodedMotion(NamedTuple):
+    """The motion section of a P or B frame.
+
+    precision  place in codec.motion.PRECISIONS
+    motions    to each reference
+    passes     the symbols and their rows of the motion tables, in the order of coding
+    """
+
+    precision: int
+    motions: tuple[Motion, ...]
+    passes: tuple[Pass, ...]
+
+    def crc(self) -> int:
+        """CRC-32 of the precision (u8), then for each reference and level the coded map (u8) and the field (int16)."""
+        crc = binascii.crc32(bytes([self.precision]))
+        for motion in self.motions:
+            for field, coded in zip(motion.fields, motion.coded, strict=True):
+                crc = binascii.crc32(coded.tobytes(), crc)
+                crc = binascii.crc32(field.astype("<i2").tobytes(), crc)
+        return crc
+
+
+class PricedSymbols(NamedTuple):
+    """Everything that one frame codes, flat, each symbol with its row: what tables are fitted to."""
+
+    latent: Pass
+    hyper: Pass
+    motion: Pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,21 +59,48 @@ class QuantisedFrame:
     symbols         int32 [C, h, w], of the latent: residuals against the prior's means
     indexes         uint8 [C, h, w], the table of each symbol
     latent          float32 [C, h, w], whole sixteenths of a step: means and symbols together
+    references      slots in order of their pictures' pts
+    motion          None in I frames and in skipped ones
+    is_skipped      nothing is coded: the picture is the first reference's. The three arrays of symbols are empty
+    context         what an encoder predicted from the references; None in I and skipped frames, in a decoder, and
+                    where `picture` is there
+    picture         the decoded padded planes, where an encoder has made them already
     """
 
     kind: FrameKind
     coding_index: int
     pts: int
+    dts: int
     q_256: int
     hyper: I32
     symbols: I32
     indexes: U8
     latent: F32
+    temporal_layer: int = 0
+    references: tuple[int, ...] = ()
+    stored_in: int | None = None
+    motion: CodedMotion | None = None
+    is_skipped: bool = False
+    context: F32 | None = None
+    picture: Planes | None = None
 
     def symbol_crc(self) -> int:
-        """CRC-32 of what an entropy decoder must yield: int16, little-endian, hyper symbols then latent symbols."""
-        crc = binascii.crc32(self.hyper.astype("<i2").tobytes())
+        """CRC-32 of what an entropy decoder must yield: motion, then hyper and latent symbols as int16."""
+        crc = 0 if self.motion is None else self.motion.crc()
+        crc = binascii.crc32(self.hyper.astype("<i2").tobytes(), crc)
         return binascii.crc32(self.symbols.astype("<i2").tobytes(), crc)
+
+    def priced_symbols(self, tables: CodecTables) -> PricedSymbols:
+        """The symbols of this frame with the rows that price them; empty where nothing is coded."""
+        passes = () if self.motion is None else self.motion.passes
+        return PricedSymbols(
+            Pass(self.symbols.ravel(), self.indexes.ravel()),
+            Pass(self.hyper.ravel(), hyper_rows(self.hyper, self.q_256, tables.of_kind(self.kind))),
+            Pass(
+                np.concatenate([_NO_SYMBOLS, *(each.symbols for each in passes)]),
+                np.concatenate([_NO_ROWS, *(each.indexes for each in passes)]),
+            ),
+        )
 
 
 class Checkerboard(NamedTuple):
@@ -51,6 +112,12 @@ class Checkerboard(NamedTuple):
 
     first: NDArray[np.bool_]
     passes: tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+def hyper_rows(hyper: I32, q_256: int, tables: LatentTables) -> U8:
+    """The row of the hyper tables of each symbol of a hyper latent [Z, hz, wz], flat."""
+    _, rows, columns = hyper.shape
+    return np.repeat(tables.hyper_indexes(q_256), rows * columns)
 
 
 def known_half(symbols: I32, first: PriorOutput) -> F32:
@@ -90,3 +157,7 @@ def _board(symbols: I32) -> NDArray[np.bool_]:
     """Where the first pass codes a whole latent [C, h, w]."""
     channels, height, width = symbols.shape
     return checkerboard(channels, height, width, 0, height).first
+
+
+_NO_SYMBOLS = np.zeros(0, np.int32)
+_NO_ROWS = np.zeros(0, np.uint8)

@@ -1,14 +1,33 @@
-"""From integers to the picture: one function for the encoder's reference and the decoder's output."""
+"""From integers to the picture: one road for the encoder's references and the decoder's output."""
 
 from __future__ import annotations
 
-from zvc69_cli.codec.networks import Networks
-from zvc69_cli.codec.planes import cropped_frame
-from zvc69_cli.codec.quantised import QuantisedFrame
-from zvc69_cli.frames import Frame, VideoFormat
+from collections.abc import Sequence
+
+import numpy as np
+
+from zvc69_cli.codec.motion import Motion
+from zvc69_cli.codec.networks import F32, Networks
+from zvc69_cli.codec.quantised import Planes, QuantisedFrame
 
 
-def reconstruct(quantised: QuantisedFrame, networks: Networks, video: VideoFormat) -> Frame:
-    """The picture that everybody shows for these integers (within a rounding of the pixels between backends)."""
-    planes = networks.synthesise(quantised.latent, quantised.q_256, video.peak)
-    return cropped_frame(planes, video, quantised.pts)
+def predict_picture(
+    motions: Sequence[Motion], references: Sequence[Planes], networks: Networks, peak: int
+) -> F32:
+    """What a P or B frame is conditioned on: its references, each moved by the finest field to it."""
+    return networks.context(
+        tuple(
+            networks.warp(*planes, motion.fields[-1].astype(np.float32), peak)
+            for planes, motion in zip(references, motions, strict=True)
+        )
+    )
+
+
+def synthesise(quantised: QuantisedFrame, context: F32 | None, networks: Networks, peak: int) -> Planes:
+    """The padded planes that everybody makes of these integers (within a rounding of the pixels between backends).
+
+    context  None in an I frame
+    """
+    if context is None:
+        return networks.synthesise(quantised.latent, quantised.q_256, peak)
+    return networks.synthesise_inter(quantised.latent, context, quantised.q_256, peak)

@@ -15,11 +15,17 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.settings import MAX_Q, Q_UNIT
+from zvc69_cli.frames import FrameKind
 
 PRECISION_BITS: Final = 24
 TOTAL_FREQUENCY: Final = 1 << PRECISION_BITS
 MAX_REACH: Final = 2047
 
+INTRA_STEM: Final = "tables."
+INTER_STEM: Final = "inter.tables."
+_ROWS: Final = ("scale_offsets", "hyper_offsets", "hyper_means")
+
+F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 
@@ -49,24 +55,41 @@ class SymbolTables:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str) -> SymbolTables:
-        frequencies = arrays[f"tables.{name}.frequencies"].astype(np.int64)
-        reach = arrays[f"tables.{name}.reach"].astype(np.int64)
+        """The tables that a bundle holds under a name, such as "tables.latent"."""
+        frequencies = arrays[f"{name}.frequencies"].astype(np.int64)
+        reach = arrays[f"{name}.reach"].astype(np.int64)
         ends = np.cumsum(2 * reach + 2)
         if ends[-1] != len(frequencies):
-            raise ValueError(f"tables.{name}: {len(frequencies)} frequencies, should be {ends[-1]}")
-        return cls(np.split(frequencies, ends[:-1]), int(arrays[f"tables.{name}.skip_below"][0]))
+            raise ValueError(f"{name}: {len(frequencies)} frequencies, should be {ends[-1]}")
+        return cls(np.split(frequencies, ends[:-1]), int(arrays[f"{name}.skip_below"][0]))
 
     def to_arrays(self, name: str) -> dict[str, NDArray[Any]]:
         return {
-            f"tables.{name}.frequencies": np.concatenate(self.rows).astype(np.uint32),
-            f"tables.{name}.reach": self.reach.astype(np.uint16),
-            f"tables.{name}.skip_below": np.array([self.skip_below], np.uint8),
+            f"{name}.frequencies": np.concatenate(self.rows).astype(np.uint32),
+            f"{name}.reach": self.reach.astype(np.uint16),
+            f"{name}.skip_below": np.array([self.skip_below], np.uint8),
         }
+
+    def prices(self) -> tuple[F32, int]:
+        """What every symbol costs in bits, and how far it goes: float32 [rows, 2 R + 1] for -R..R, and R.
+
+        An escape costs its letter and its Golomb code; a symbol beyond R costs more than the last of these.
+        """
+        farthest = int(self.reach.max()) + 1
+        symbols = np.arange(-farthest, farthest + 1)
+        golomb = 5 + 2 * np.floor(np.log2((2 * np.abs(symbols) - (symbols > 0) >> 4) + 1))
+        prices = np.empty((len(self.rows), len(symbols)), np.float32)
+        for number, row in enumerate(self.rows):
+            bits = PRECISION_BITS - np.log2(row)
+            reach = int(self.reach[number])
+            prices[number] = bits[-1] + golomb
+            prices[number, farthest - reach : farthest + reach + 1] = bits[:-1]
+        return prices, farthest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CodecTables:
-    """Everything integer that a bundle adds to the codec, beside its prior.
+class LatentTables:
+    """Everything integer that prices the latents of one kind of frame, beside their prior.
 
     scale_offsets  int [64, C]: what a q adds to the scale indexes of the latent, in quarters
     hyper_offsets  int [64, Z]: the scale index of the hyper latent at a q, in quarters
@@ -79,25 +102,6 @@ class CodecTables:
     hyper_offsets: I64
     hyper_means: I64
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CodecTables:
-        return cls(
-            latent=SymbolTables.from_arrays(arrays, "latent"),
-            hyper=SymbolTables.from_arrays(arrays, "hyper"),
-            scale_offsets=arrays["tables.scale_offsets"].astype(np.int64),
-            hyper_offsets=arrays["tables.hyper_offsets"].astype(np.int64),
-            hyper_means=arrays["tables.hyper_means"].astype(np.int64),
-        )
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        return {
-            **self.latent.to_arrays("latent"),
-            **self.hyper.to_arrays("hyper"),
-            "tables.scale_offsets": self.scale_offsets.astype(np.int16),
-            "tables.hyper_offsets": self.hyper_offsets.astype(np.int16),
-            "tables.hyper_means": self.hyper_means.astype(np.int16),
-        }
-
     def latent_offsets(self, q_256: int) -> I64:
         """[C], in quarters of a scale index."""
         return between_rows(self.scale_offsets, q_256)
@@ -107,6 +111,64 @@ class CodecTables:
         quarters = between_rows(self.hyper_offsets, q_256)
         rounded = (quarters + INDEX_FRACTION // 2) // INDEX_FRACTION
         return np.clip(rounded, 0, SCALE_LEVELS - 1).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InterTables(LatentTables):
+    """Those of P and B frames.
+
+    motion  128 rows: 64 of spreads, then 64 of significances, whose symbols are 0 and 1
+    raises  ValueError where `motion` is not of that size or skips rows
+    """
+
+    motion: SymbolTables
+
+    def __post_init__(self) -> None:
+        if len(self.motion.rows) != 2 * SCALE_LEVELS or self.motion.skip_below:
+            raise ValueError(
+                f"the motion tables are {len(self.motion.rows)} rows that skip {self.motion.skip_below}, "
+                f"should be {2 * SCALE_LEVELS} that skip none"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CodecTables(LatentTables):
+    """Those of I frames, and in `inter` those of P and B frames; None in a bundle that codes I frames only."""
+
+    inter: InterTables | None = None
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CodecTables:
+        inter = None
+        if f"{INTER_STEM}latent.reach" in arrays:
+            motion = SymbolTables.from_arrays(arrays, f"{INTER_STEM}motion")
+            inter = InterTables(**_latent_tables(arrays, INTER_STEM), motion=motion)
+        return cls(**_latent_tables(arrays, INTRA_STEM), inter=inter)
+
+    def of_kind(self, kind: FrameKind) -> LatentTables:
+        """Those that price the latents of a frame; raises ValueError where this bundle cannot code such a frame."""
+        if kind is FrameKind.I:
+            return self
+        if self.inter is None:
+            raise ValueError(f"this bundle codes I frames only, not {kind.name}")
+        return self.inter
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = _arrays_of(self, INTRA_STEM)
+        if self.inter is not None:
+            arrays |= _arrays_of(self.inter, INTER_STEM) | self.inter.motion.to_arrays(f"{INTER_STEM}motion")
+        return arrays
+
+
+def _latent_tables(arrays: Mapping[str, NDArray[Any]], stem: str) -> dict[str, Any]:
+    """The fields of LatentTables."""
+    symbols = {name: SymbolTables.from_arrays(arrays, f"{stem}{name}") for name in ("latent", "hyper")}
+    return symbols | {name: arrays[f"{stem}{name}"].astype(np.int64) for name in _ROWS}
+
+
+def _arrays_of(tables: LatentTables, stem: str) -> dict[str, NDArray[Any]]:
+    symbols = tables.latent.to_arrays(f"{stem}latent") | tables.hyper.to_arrays(f"{stem}hyper")
+    return symbols | {f"{stem}{name}": getattr(tables, name).astype(np.int16) for name in _ROWS}
 
 
 def between_rows(rows: I64, q_256: int) -> I64:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 from typing import Final
 
 from zvc69_cli.container.fields import (
@@ -17,8 +19,10 @@ from zvc69_cli.container.fields import (
     check_range,
     check_size,
     pack_signed,
+    pack_varint,
     seal,
     unpack_signed,
+    unpack_varint,
 )
 from zvc69_cli.container.layout import FIRST_COPIED, MAX_TEMPORAL_LAYER, SLOTS
 from zvc69_cli.frames import FrameKind
@@ -32,6 +36,11 @@ _SYMBOL_CRC_BYTES: Final = 4
 _HAS_TIMES: Final = 1 << 4
 _HAS_REFERENCES: Final = 1 << 5
 _HAS_Q_OFFSET: Final = 1 << 6
+
+# Bits of the first varint of the times; above them the frames from dts to pts.
+_IS_LATE: Final = 1 << 0
+_IS_OFF: Final = 1 << 1
+_MAX_FRAMES_AHEAD: Final = 63
 
 _REFERENCE_BITS: Final = 12  # bits 0-7 the slots predicted from, 8-11 the slot stored in plus 1
 
@@ -52,7 +61,7 @@ class FrameHeader:
 
     def __post_init__(self) -> None:
         check_range("pts", self.pts, 0, MAX_TICKS)
-        check_range("dts", self.dts, 0, MAX_TICKS)
+        check_range("dts", self.dts, 0, self.pts)
         check_range("q offset", self.q_offset, -(1 << 15), (1 << 15) - 1)
         check_range("symbol crc", self.symbol_crc, 0, MAX_U32)
         check_range("temporal layer", self.temporal_layer, 0, MAX_TEMPORAL_LAYER)
@@ -61,18 +70,40 @@ class FrameHeader:
             check_range("slot", self.stored_in, 0, SLOTS - 1)
 
 
-def pack_frame_header(header: FrameHeader, payload: bytes, coding_index: int, due_dts: int | None) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueTimes:
+    """What the constant frame rate says of a frame's times.
+
+    dts   ticks from the stream's start
+    step  ticks a frame; 0 where the rate is not known
+    """
+
+    dts: int
+    step: Fraction
+
+    def ticks_of(self, frames: int) -> int:
+        """So many frames in ticks, halves rounded up."""
+        return floor(frames * self.step + Fraction(1, 2))
+
+    def frames_of(self, ticks: int) -> int:
+        """The number of frames that comes nearest, within what a header counts."""
+        if not self.step or ticks <= 0:
+            return 0
+        return min(_MAX_FRAMES_AHEAD, round(ticks / self.step))
+
+
+def pack_frame_header(header: FrameHeader, payload: bytes, coding_index: int, due: DueTimes | None) -> bytes:
     """The bytes before a payload, CRC filled in.
 
-    due_dts  the dts that the frame's position predicts; None asks for the full form
+    due  the times that the frame's position predicts; None asks for the full form
     """
-    if due_dts is None:
+    if due is None:
         return seal(_pack_full(header), _FULL_CRC_AT, payload, coding_index)
-    return seal(_pack_compact(header, due_dts), _COMPACT_CRC_AT, payload, coding_index)
+    return seal(_pack_compact(header, due), _COMPACT_CRC_AT, payload, coding_index)
 
 
 def unpack_frame_header(
-    first: int, take: Take, limit_bytes: int, due_dts: int | None
+    first: int, take: Take, limit_bytes: int, due: DueTimes | None
 ) -> tuple[FrameHeader, StoredCrc]:
     """Undoes `pack_frame_header`, behind the first byte, which the reader has looked at.
 
@@ -80,9 +111,9 @@ def unpack_frame_header(
     raises       Malformed
     """
     try:
-        if due_dts is None:
+        if due is None:
             return _unpack_full(first, take, limit_bytes)
-        return _unpack_compact(first, take, limit_bytes, due_dts)
+        return _unpack_compact(first, take, limit_bytes, due)
     except ValueError as error:
         raise Malformed(str(error)) from error
 
@@ -124,7 +155,7 @@ def _unpack_full(first: int, take: Take, limit_bytes: int) -> tuple[FrameHeader,
     return header, StoredCrc.of(raw, _FULL_CRC_AT)
 
 
-def _pack_compact(header: FrameHeader, due_dts: int) -> bytes:
+def _pack_compact(header: FrameHeader, due: DueTimes) -> bytes:
     size = header.payload_bytes.to_bytes(max(1, (header.payload_bytes.bit_length() + 7) // 8), "big")
     bits = header.kind | (len(size) - 1) << 2
     reference_flags = _pack_references(header) | header.temporal_layer << _REFERENCE_BITS
@@ -132,9 +163,9 @@ def _pack_compact(header: FrameHeader, due_dts: int) -> bytes:
     if reference_flags:
         bits |= _HAS_REFERENCES
         middle = reference_flags.to_bytes(2, "big")
-    if header.dts != due_dts or header.pts != header.dts:
+    if header.dts != due.dts or header.pts != header.dts:
         bits |= _HAS_TIMES
-        tail += pack_signed(header.dts - due_dts) + pack_signed(header.pts - header.dts)
+        tail += _pack_times(header, due)
     if header.q_offset:
         bits |= _HAS_Q_OFFSET
         tail += pack_signed(header.q_offset)
@@ -142,7 +173,7 @@ def _pack_compact(header: FrameHeader, due_dts: int) -> bytes:
     return bytes([bits]) + bytes(CRC16_BYTES) + size + middle + symbol_crc + tail
 
 
-def _unpack_compact(first: int, take: Take, limit_bytes: int, due_dts: int) -> tuple[FrameHeader, StoredCrc]:
+def _unpack_compact(first: int, take: Take, limit_bytes: int, due: DueTimes) -> tuple[FrameHeader, StoredCrc]:
     recorder = Recorder(take, bytes([first]))
     size_end = CRC16_BYTES + (first >> 2 & 3) + 1
     fixed = recorder.take(size_end + (2 if first & _HAS_REFERENCES else 0) + _SYMBOL_CRC_BYTES)
@@ -150,14 +181,11 @@ def _unpack_compact(first: int, take: Take, limit_bytes: int, due_dts: int) -> t
     check_size(size, limit_bytes)
     reference_flags = int.from_bytes(fixed[size_end:-_SYMBOL_CRC_BYTES], "big")
     references, stored_in = _unpack_references(reference_flags & (1 << _REFERENCE_BITS) - 1)
-    dts, reorder = due_dts, 0
-    if first & _HAS_TIMES:
-        dts += unpack_signed(recorder.take)
-        reorder = unpack_signed(recorder.take)
+    pts, dts = _unpack_times(recorder.take, due) if first & _HAS_TIMES else (due.dts, due.dts)
     header = FrameHeader(
         kind=FrameKind(first & 3),
         payload_bytes=size,
-        pts=dts + reorder,
+        pts=pts,
         dts=dts,
         symbol_crc=int.from_bytes(fixed[-_SYMBOL_CRC_BYTES:], "big"),
         q_offset=unpack_signed(recorder.take) if first & _HAS_Q_OFFSET else 0,
@@ -166,6 +194,23 @@ def _unpack_compact(first: int, take: Take, limit_bytes: int, due_dts: int) -> t
         stored_in=stored_in,
     )
     return header, StoredCrc.of(recorder.raw, _COMPACT_CRC_AT)
+
+
+def _pack_times(header: FrameHeader, due: DueTimes) -> bytes:
+    """How many frames lie between dts and pts, and what both are off by, where they are."""
+    frames = due.frames_of(header.pts - header.dts)
+    late = header.dts - due.dts
+    off = header.pts - header.dts - due.ticks_of(frames)
+    out = pack_varint(frames << 2 | _IS_OFF * bool(off) | _IS_LATE * bool(late))
+    return out + (pack_signed(late) if late else b"") + (pack_signed(off) if off else b"")
+
+
+def _unpack_times(take: Take, due: DueTimes) -> tuple[int, int]:
+    """Undoes `_pack_times`: pts and dts."""
+    form = unpack_varint(take, MAX_U32)
+    dts = due.dts + (unpack_signed(take) if form & _IS_LATE else 0)
+    off = unpack_signed(take) if form & _IS_OFF else 0
+    return dts + due.ticks_of(form >> 2) + off, dts
 
 
 def _pack_references(header: FrameHeader) -> int:

@@ -142,14 +142,16 @@ class StreamHeader:
         """More than any frame of this size can take: nothing larger is read or written."""
         return min(MAX_PACKET_BYTES, (1 << 16) + 8 * self.video.width * self.video.height)
 
+    @property
+    def ticks_a_frame(self) -> Fraction:
+        """At the constant frame rate; 0 where there is none."""
+        rate = self.video.frame_rate
+        return Fraction(0) if rate is None else 1 / (rate * self.video.time_base)
+
     def predicted_ticks(self, coding_index: int) -> int:
         """How far behind the start a frame is due at the constant frame rate; 0 where there is none."""
-        rate, time_base = self.video.frame_rate, self.video.time_base
-        if rate is None:
-            return 0
-        ticks = coding_index * rate.denominator * time_base.denominator
-        frames = rate.numerator * time_base.numerator
-        return (2 * ticks + frames) // (2 * frames)
+        step = self.ticks_a_frame
+        return (2 * coding_index * step.numerator + step.denominator) // (2 * step.denominator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,15 @@ from zvc69_cli.container.head import unpack_header
 from zvc69_cli.container.index import TRAILER_BYTES, Keyframes, unpack_index, unpack_trailer
 from zvc69_cli.container.intake import Intake
 from zvc69_cli.container.layout import INDEX_MARKER, MARKER_BYTES, TRAILER_MARKER, IndexEntry, Trailer
-from zvc69_cli.container.structures import MARKERS, DamagedCopy, DamagedEnd, Index, Structure, StructureReader
+from zvc69_cli.container.structures import (
+    MARKERS,
+    DamagedCopy,
+    DamagedEnd,
+    DamagedFrame,
+    Index,
+    Structure,
+    StructureReader,
+)
 from zvc69_cli.errors import DamagedPacket, InputError
 from zvc69_cli.frames import CopiedPacket, FrameKind, Packet
 
@@ -26,6 +34,7 @@ class StreamReader:
     problems  a sentence for each thing that was redundant and wrong, or missing; all of them once all was read
     complete  False where the trailer says so or no whole one ends the file; None until it is known
     trailer   what the stream says of itself at its end, once that was read
+    damaged   what the damaged frame that `resync` went over says of itself, where only that one is lost; else None
     raises    NotZvc69, LaterVersion, DamagedHeader, TruncatedStream
     """
 
@@ -38,6 +47,8 @@ class StreamReader:
         self._structures = StructureReader(self.header, self._intake.take)
         self._found: Structure | None = None  # read ahead of `read`, where the stream goes on after damage
         self._failure: DamagedPacket | None = None
+        self._suspect: Packet | None = None  # the frame that failed, all its bytes being there
+        self._suspect_bytes = 0
         self._damaged_from = 0
         self._ended = False
         self._is_whole = True  # read from the start without a jump
@@ -48,6 +59,7 @@ class StreamReader:
         self.problems: list[str] = []
         self.complete: bool | None = None
         self.trailer: Trailer | None = None
+        self.damaged: Packet | None = None
 
     def read(self) -> Packet | CopiedPacket | None:
         """The next packet in stored order; None at the end, also where the bytes were cut (`problems` says so).
@@ -67,14 +79,21 @@ class StreamReader:
         return None
 
     def resync(self) -> bool:
-        """After a DamagedPacket: goes to the next structure that begins with a marker and is whole.
+        """After a DamagedPacket: goes to what follows it, or to the next structure that begins with a marker.
+
+        That must be whole, checksum included. Where it stands at the end that a damaged frame states, only that frame
+        is lost and `damaged` says which.
 
         returns  False where there is none; `read` then returns None
         """
+        self.damaged = None
+        is_one_frame = self._found is None and self._find_behind_suspect()
         if self._found is None:
             self._find_structure()
+        self._suspect = None
         damaged_from = self._damaged_from
-        damaged_to = self._intake.offset - self._intake.taken_bytes
+        marked_at = self._intake.offset - self._intake.taken_bytes
+        damaged_to = damaged_from + self._suspect_bytes if is_one_frame else marked_at
         if damaged_to > damaged_from:
             self._note(f"bytes {damaged_from} to {damaged_to - 1} are damaged and were left out")
         else:
@@ -89,7 +108,7 @@ class StreamReader:
         self._check_seekable()
         self._intake.seek(entry.offset_bytes)
         self._structures.next_index = entry.frame_number
-        self._found = self._failure = None
+        self._found = self._failure = self._suspect = None
         self._ended = self._is_whole = False
 
     def index(self) -> tuple[IndexEntry, ...]:
@@ -124,8 +143,11 @@ class StreamReader:
             fault, is_cut = "more bytes are due than the file has", True
         except Malformed as error:
             fault, is_cut = str(error), False
+            self._suspect = error.packet if isinstance(error, DamagedFrame) else None
+            self._suspect_bytes = self._intake.taken_bytes
         repaired = self._structure_behind_damaged_marker(start)
         if repaired is not None:
+            self._suspect = None
             return repaired
         if is_cut:
             self._find_structure()
@@ -169,6 +191,21 @@ class StreamReader:
             return self._accepted(structure, start)
         self._intake.rewind()
         return None
+
+    def _find_behind_suspect(self) -> bool:
+        """Keeps the structure that follows a damaged frame at once; False where no whole one does."""
+        if self._suspect is None:
+            return False
+        start = self._damaged_from = self._intake.offset
+        try:
+            self._intake.take(self._suspect_bytes)
+            structure = self._structures.read_after(self._suspect)
+        except (Malformed, EndOfBytes, DamagedCopy):
+            self._intake.rewind()
+            return False
+        self.damaged = self._suspect
+        self._found = self._accepted(structure, start + self._suspect_bytes)
+        return True
 
     def _find_structure(self) -> None:
         """Looks for a structure that begins with a marker and is whole, and keeps it for `read`."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from zvc69_cli.container.copied_headers import unpack_copied_header
 from zvc69_cli.container.fields import MAX_U32, EndOfBytes, Malformed, Take
-from zvc69_cli.container.frame_headers import unpack_frame_header
+from zvc69_cli.container.frame_headers import DueTimes, unpack_frame_header
 from zvc69_cli.container.index import unpack_index, unpack_trailer
 from zvc69_cli.container.layout import (
     FIRST_COPIED,
@@ -26,6 +26,17 @@ MARKERS: Final = (SYNC_MARKER, INDEX_MARKER, TRAILER_MARKER)
 
 class DamagedEnd(Malformed):
     """Index or trailer cannot be used; they are redundant, so that no frame is lost with them."""
+
+
+class DamagedFrame(Malformed):
+    """A frame whose checksum fails, all the bytes that it asks for being taken.
+
+    packet  what it says of itself, which may be wrong
+    """
+
+    def __init__(self, sentence: str, packet: Packet) -> None:
+        super().__init__(sentence)
+        self.packet = packet
 
 
 class DamagedCopy(Exception):
@@ -66,13 +77,28 @@ class StructureReader:
         if first[0] == MARKER_LEAD:
             return self.read_behind(first + self._take(1), may_skip_frames=may_skip_frames)
         if first[0] < FIRST_COPIED:
-            packet = self._frame(first[0], self.next_index)
+            packet = self._unmarked_frame(first[0])
             if packet.is_key:
                 self.remarks.append(f"the sync marker of packet {packet.coding_index} is missing")
             return packet
         if first[0] < FIRST_COPIED + len(self._header.copied_streams):
             return self._copied(first[0])
         raise Malformed(f"byte {first[0]:02x} begins no packet")
+
+    def read_after(self, damaged: Packet) -> Structure:
+        """The structure that begins here, behind a frame whose checksum failed; raises as `read` does.
+
+        Where it is whole, the damaged frame ended where it said. Its times are believed only where they are due.
+        """
+        before = self._late_ticks, self.next_index
+        self._go_behind(damaged)
+        try:
+            if abs(self._late_ticks - before[0]) > 1:
+                raise Malformed("times that were not due")
+            return self.read()
+        except (Malformed, EndOfBytes, DamagedCopy):
+            self._late_ticks, self.next_index = before
+            raise
 
     def read_behind(self, marker: bytes, *, may_skip_frames: bool = False) -> Structure:
         """The structure that a marker announces; raises as `read` does."""
@@ -103,10 +129,21 @@ class StructureReader:
         counts = f"the sync marker of packet {index} counts {low_bits}, should count {index & 0xFFFF}"
         try:
             packet = self._frame(first, index)
+        except DamagedFrame as error:
+            raise DamagedFrame(f"{error}, and {counts}", error.packet) from error
         except Malformed as error:
             raise Malformed(f"{error}, and {counts}") from error
         self.remarks.append(counts)
         return packet
+
+    def _unmarked_frame(self, first: int) -> Packet:
+        """A frame without a sync marker; a damaged one that calls itself a keyframe is not believed."""
+        try:
+            return self._frame(first, self.next_index)
+        except DamagedFrame as error:
+            if error.packet.is_key:
+                raise Malformed(str(error)) from error
+            raise
 
     def _frame(self, first: int, coding_index: int) -> Packet:
         if coding_index > MAX_U32:
@@ -114,13 +151,12 @@ class StructureReader:
         header = self._header
         predicted = header.predicted_ticks(coding_index)
         is_key = first & 3 == FrameKind.I
-        due_dts = None if header.full_frame_headers else predicted if is_key else predicted + self._late_ticks
-        found, crc = unpack_frame_header(first, self._take, header.packet_limit_bytes, due_dts)
+        due = None
+        if not header.full_frame_headers:
+            due = DueTimes(dts=predicted if is_key else predicted + self._late_ticks, step=header.ticks_a_frame)
+        found, crc = unpack_frame_header(first, self._take, header.packet_limit_bytes, due)
         payload = self._take(found.payload_bytes)
-        _check_crc(crc.found(payload, coding_index), crc.stated)
-        self._late_ticks = found.dts - predicted
-        self.next_index = coding_index + 1
-        return Packet(
+        packet = Packet(
             kind=found.kind,
             coding_index=coding_index,
             pts=found.pts + header.start_pts,
@@ -132,6 +168,18 @@ class StructureReader:
             references=found.references,
             stored_in=found.stored_in,
         )
+        try:
+            _check_crc(crc.found(payload, coding_index), crc.stated)
+        except Malformed as error:
+            raise DamagedFrame(str(error), replace(packet, is_damaged=True)) from error
+        self._go_behind(packet)
+        return packet
+
+    def _go_behind(self, packet: Packet) -> None:
+        """What the next frame is predicted from."""
+        header = self._header
+        self._late_ticks = packet.dts - header.start_pts - header.predicted_ticks(packet.coding_index)
+        self.next_index = packet.coding_index + 1
 
     def _copied(self, first: int) -> CopiedPacket:
         found, crc = unpack_copied_header(first, self._take, full=self._header.full_frame_headers)

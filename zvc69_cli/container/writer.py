@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from zvc69_cli.container.copied_headers import CopiedHeader, pack_copied_header
 from zvc69_cli.container.fields import MAX_U32, check_range
-from zvc69_cli.container.frame_headers import FrameHeader, pack_frame_header
+from zvc69_cli.container.frame_headers import DueTimes, FrameHeader, pack_frame_header
 from zvc69_cli.container.head import pack_header
 from zvc69_cli.container.index import Keyframes, pack_trailer
 from zvc69_cli.container.layout import (
@@ -69,9 +69,10 @@ class StreamWriter:
         )
         predicted = self._header.predicted_ticks(packet.coding_index)
         due_dts = predicted if packet.is_key else predicted + self._late_ticks
-        before = pack_frame_header(
-            header, packet.payload, packet.coding_index, None if self._header.full_frame_headers else due_dts
-        )
+        due = None
+        if not self._header.full_frame_headers:
+            due = DueTimes(dts=due_dts, step=self._header.ticks_a_frame)
+        before = pack_frame_header(header, packet.payload, packet.coding_index, due)
         if packet.is_key:
             self._keyframes.add(
                 IndexEntry(

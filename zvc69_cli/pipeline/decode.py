@@ -1,4 +1,4 @@
-"""A .zvc69 goes in, a video comes out: reader, priors and entropy, networks, sink, a thread each."""
+"""A .zvc69 goes in, a video comes out: reader, priors and entropy, networks (on several threads), sink."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from zvc69_cli.errors import DamagedStream, InputError, Interrupted, SymbolMismatch, TruncatedStream
-from zvc69_cli.frames import CopiedPacket, Frame, Packet
-from zvc69_cli.pipeline.delivery import Delivered, Delivery, Held
+from zvc69_cli.frames import CopiedPacket, Packet
+from zvc69_cli.pipeline.crew import USUAL_GROUP_FRAMES, Crew, crew_for
+from zvc69_cli.pipeline.delivery import Decoded, Delivered, Delivery
 from zvc69_cli.pipeline.encode import FRAMES_HELD, PACKETS_A_FRAME, weigh
-from zvc69_cli.pipeline.engine import Engine, Engines, InstalledEngines
+from zvc69_cli.pipeline.engine import Engine, Engines, FrameClaim, InstalledEngines
+from zvc69_cli.pipeline.order import Place
 from zvc69_cli.pipeline.places import (
     PIPE,
     Destination,
@@ -35,9 +37,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A frame between its symbols and its picture; `symbols` is the codec's own."""
+    """A frame between its symbols and its picture; without a claim on its references where they are damaged."""
 
-    symbols: Any
+    claim: FrameClaim | None
+    place: Place
     is_wanted: bool
 
 
@@ -71,8 +74,9 @@ def decode(
         destination = choose_destination(out_name, in_name, pipes, may_overwrite)
         name = "standard input" if in_name == PIPE else in_name
         reader = StreamReader(source, name)
-        engine = (engines or InstalledEngines()).for_decoding(reader.header, options.run)
-        run = _Decode(name, reader, source, engine, options, stop, watch)
+        crew = _crew_of(reader, options)
+        engine = (engines or InstalledEngines()).for_decoding(reader.header, crew.networks)
+        run = _Decode(name, reader, source, engine, crew, options, stop, watch)
         try:
             run.write_to(destination, pipes)
         except BaseException:
@@ -92,6 +96,7 @@ class _Decode:
         reader: StreamReader,
         source: BinaryIO,
         engine: Engine,
+        crew: Crew,
         options: DecodeOptions,
         stop: StopRequest,
         watch: Watch,
@@ -100,6 +105,7 @@ class _Decode:
         self._name = name
         self._reader = reader
         self._engine = engine
+        self._crew = crew
         self._options = options
         self._stop = stop
         self._watch = watch
@@ -107,7 +113,7 @@ class _Decode:
         self._decoder = engine.decoder(header.video, header.base_q_256)
         self._line = Line()
         self._conceals = options.part.on_error == "conceal"
-        self._needs_key = False
+        self._is_broken = False  # whether the last frame could not be decoded
         self._is_read = False
         self._notes_said = 0
         self._payload_bytes = 0
@@ -129,15 +135,27 @@ class _Decode:
                 final_name=destination.name,
             )
         self._sink = sink
-        self._delivery = Delivery(sink, header, is_sought=bool(self._options.part.seek))
+        self._delivery = Delivery(
+            sink, header, is_sought=bool(self._options.part.seek), first_pts=lambda: self._part.first_pts
+        )
         line = self._line
         stored: Channel[StoredItem] = line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
         parsed: Channel[Any] = line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
         pictures: Channel[Any] = line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
         line.feed("read", self._read, stored)
         line.map("parse", self._parse, stored, parsed)
-        line.map("reconstruct", self._reconstruct, parsed, pictures)
-        line.drain("write", pictures, lambda item: self._write(item, destination), lambda: None)
+        line.map(
+            "reconstruct",
+            self._reconstruct,
+            parsed,
+            pictures,
+            threads=self._crew.hands,
+            at_once=self._crew.at_once,
+            is_ready=_is_ready,
+        )
+        line.drain(
+            "write", pictures, lambda item: self._write(item, destination), lambda: self._finish(destination)
+        )
         self._stop.is_under_way = True
         self._began = time.perf_counter()
         try:
@@ -145,7 +163,6 @@ class _Decode:
             if not self._delivery.frames:
                 raise self._nothing()
             with writing(destination.shown_name):
-                self._delivery.finish()
                 sink.close()
             self._say_notes(destination)
         except BaseException:
@@ -160,7 +177,7 @@ class _Decode:
             raise _cut_short(destination, self._delivery.frames, self._stop.signal_number)
         if cut is not None and not self._conceals:
             destination.settle()
-            raise _kept_apart(cut, destination, self._delivery.frames)
+            raise _kept_apart(cut, destination, self._delivery.frames, self._lost_text())
         destination.keep()
         trailer = self._reader.trailer
         if trailer is not None and not trailer.complete:
@@ -179,6 +196,13 @@ class _Decode:
             stages=self._line.times,
             networks=self._engine.network_times,
         )
+
+    def _lost_text(self) -> str:
+        """How many frames a cut took, as far as the stream says."""
+        announced = self._reader.header.total_frames
+        if not announced or self._is_part:
+            return "how many frames are lost is not known"
+        return f"{max(0, announced - self._delivery.frames)} of {announced} frames are lost"
 
     @property
     def _is_part(self) -> bool:
@@ -204,40 +228,48 @@ class _Decode:
             yield item
         self._is_read = True
 
-    def _parse(self, item: StoredItem) -> Parsed | Held | Lost | CopiedPacket:
+    def _parse(self, item: StoredItem) -> Parsed | Lost | CopiedPacket:
         if isinstance(item, CopiedPacket):
             return item
         if isinstance(item, Lost):
-            self._needs_key = True
+            self._decoder.lose(None)
+            self._is_broken = True
             return item
         is_wanted = not isinstance(item, Unwanted)
         packet = item.packet if isinstance(item, Unwanted) else item
-        if self._needs_key and not packet.is_key:
-            return Held(pts=packet.pts, is_wanted=is_wanted)
+        if packet.is_damaged:
+            self._decoder.lose(packet)
+            self._is_broken = True
+            return Parsed(claim=None, place=Place.of(packet), is_wanted=is_wanted)
         try:
             symbols = self._decoder.parse(packet)
         except (DamagedStream, SymbolMismatch) as cause:
             where = f"{self._name}: {cause.where}"
             if not self._conceals:
                 raise type(cause)(where, cause.what, cause.next_step) from cause
-            _log.warning("%s: %s", where, cause.what)
-            self._needs_key = True
-            return Held(pts=packet.pts, is_wanted=is_wanted)
-        self._needs_key = False
-        return Parsed(symbols=symbols, is_wanted=is_wanted)
+            # What follows from the first damage, frame by frame, is not worth a line each.
+            _log.log(logging.DEBUG if self._is_broken else logging.WARNING, "%s: %s", where, cause.what)
+            self._decoder.lose(packet)
+            self._is_broken = True
+            return Parsed(claim=None, place=Place.of(packet), is_wanted=is_wanted)
+        self._is_broken = False
+        return Parsed(claim=self._decoder.claim(symbols), place=Place.of(packet), is_wanted=is_wanted)
 
-    def _reconstruct(
-        self, item: Parsed | Held | Lost | CopiedPacket
-    ) -> Frame | Held | Lost | CopiedPacket | None:
+    def _reconstruct(self, item: Parsed | Lost | CopiedPacket) -> Delivered:
         if not isinstance(item, Parsed):
             return item
-        frame = self._decoder.reconstruct(item.symbols)
-        return frame if item.is_wanted else None
+        frame = None if item.claim is None else self._decoder.show(item.claim)
+        return Decoded(frame=frame, place=item.place, is_wanted=item.is_wanted)
 
-    def _write(self, item: Delivered | None, destination: Destination) -> None:
-        if item is not None:
+    def _write(self, item: Delivered, destination: Destination) -> None:
+        with writing(destination.shown_name):
+            self._delivery.put(item)
+
+    def _finish(self, destination: Destination) -> None:
+        """Write what waits for frames before it, unless these were not read: then there would be a hole."""
+        if self._is_read:
             with writing(destination.shown_name):
-                self._delivery.put(item)
+                self._delivery.finish(is_cut=self._part.cut is not None, holds=self._conceals)
 
     def _say_notes(self, destination: Destination) -> None:
         """What the output could not hold, since the last time."""
@@ -264,7 +296,18 @@ class _Decode:
         )
 
 
-def _kept_apart(cut: TruncatedStream, destination: Destination, frames: int) -> TruncatedStream:
+def _crew_of(reader: StreamReader, options: DecodeOptions) -> Crew:
+    header = reader.header
+    if header.gop_frames == 1:
+        return crew_for(options.run, None)
+    return crew_for(options.run, USUAL_GROUP_FRAMES if header.has_b_frames else 1)
+
+
+def _is_ready(item: Any) -> bool:
+    return not isinstance(item, Parsed) or item.claim is None or item.claim.is_ready
+
+
+def _kept_apart(cut: TruncatedStream, destination: Destination, frames: int, lost: str) -> TruncatedStream:
     if destination.is_direct:
         step = f"All {frames} whole frames before the cut were written."
     else:
@@ -272,7 +315,7 @@ def _kept_apart(cut: TruncatedStream, destination: Destination, frames: int) -> 
             f"{destination.written_name} holds the {frames} whole frames before the cut; "
             "--on-error conceal would give it its name."
         )
-    return TruncatedStream(cut.where, cut.what, step)
+    return TruncatedStream(cut.where, f"{cut.what}; {lost}", step)
 
 
 def _cut_short(destination: Destination, frames: int, signal_number: int) -> Interrupted:

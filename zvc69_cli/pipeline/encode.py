@@ -1,10 +1,9 @@
-"""A video goes in, a .zvc69 comes out: source, networks, entropy coding, writer, a thread each."""
+"""A video goes in, a .zvc69 comes out: source, plan, networks (on several threads), entropy coding, writer."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
@@ -12,8 +11,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from zvc69_cli.errors import SIGNAL_EXIT, Aborted, InputError, Interrupted
-from zvc69_cli.frames import CopiedPacket, Frame, Packet
-from zvc69_cli.pipeline.engine import Engines, InstalledEngines, plain_header
+from zvc69_cli.frames import CopiedPacket, Frame, FrameKind, Packet
+from zvc69_cli.pipeline.coding import Coding, Compare, is_ready
+from zvc69_cli.pipeline.crew import available_cores, crew_for
+from zvc69_cli.pipeline.engine import Engines, InstalledEngines, plain_header, possible_settings
 from zvc69_cli.pipeline.places import (
     PIPE,
     Destination,
@@ -25,18 +26,17 @@ from zvc69_cli.pipeline.places import (
 )
 from zvc69_cli.pipeline.queues import Channel, Line
 from zvc69_cli.pipeline.resolve import EncodeOptions
-from zvc69_cli.pipeline.stats import Clock, EncodeStats, Progress, Watch
+from zvc69_cli.pipeline.stats import Clock, EncodeStats, KindTally, Progress, Watch
 from zvc69_cli.pipeline.stop import StopRequest, interrupted_early
 
 if TYPE_CHECKING:
+    from zvc69_cli.codec.settings import CodecSettings
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.media.source import Source
 
 FRAMES_HELD: Final = 3  # frames that one channel holds
 PACKETS_A_FRAME: Final = 16  # copied packets that weigh as much as a frame
 MAX_PACK_THREADS: Final = 2
-
-Compare = Callable[[Frame, Frame], None]
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def encode(
     in_name, out_name  files, or "-" for the standard streams in `pipes`
     may_overwrite      asked before an existing file is replaced
     watch              called about ten times a second, in the caller's thread
-    compare            called with every frame and what decoders will show of it
+    compare            called with every frame and what decoders will show of it, in coding order
     raises             one of errors.py; nothing is left under `out_name` then, and OUT.part only by Interrupted
     """
     from zvc69_cli.media.source import open_source
@@ -122,10 +122,13 @@ class _Encode:
         self._notes_said = 0
         self._copied_packets = 0
         self._payload_bytes = 0
+        self._kinds: dict[FrameKind, KindTally] = {}
         self.frames_written = 0
 
     def begin(self, engines: Engines) -> None:
         """Read up to the first frame, which the header needs, and get the engine ready."""
+        from zvc69_cli.codec.gop import Scheduler, group_frames
+
         self._items = iter(self._source)
         for item in self._items:
             self._waiting.append(item)
@@ -138,22 +141,45 @@ class _Encode:
                 "Check --seek and --frames, and that it is a video.",
             )
         self._say_notes()
-        self._engine = engines.for_encoding(self._options.run)
-        self._encoder = self._engine.encoder(self._source.video, self._options.codec)
+        codec = self._options.codec
+        self._crew = crew_for(self._options.run, None if codec.keyint == 1 else group_frames(codec))
+        self._engine = engines.for_encoding(self._crew.networks)
+        self._settings = possible_settings(self._engine, self._options.codec)
+        self._header = self._stream_header()
+        video = self._source.video
+        self._coding = Coding(
+            self._engine.encoder(video, self._settings),
+            Scheduler(video, self._settings, self._header.base_q_256),
+            self._compare,
+        )
 
     def write_to(self, out: BinaryIO, destination: Destination) -> None:
         """Run the line to its end, or to the end of what is under way when a stop is asked for."""
         from zvc69_cli.container.writer import StreamWriter
 
         with writing(destination.shown_name):
-            self._writer = StreamWriter(out, self._header())
+            self._writer = StreamWriter(out, self._header)
         line = self._line
         arriving = _frames_channel(line)
-        quantised = _frames_channel(line)
+        claimed = _frames_channel(line)
+        coded = _frames_channel(line)
         packed = _frames_channel(line)
         line.feed("read", self._read, arriving)
-        line.map("quantise", self._quantise, arriving, quantised)
-        line.map("pack", self._pack, quantised, packed, threads=min(MAX_PACK_THREADS, os.cpu_count() or 1))
+        line.expand("plan", self._coding.plan, self._coding.plan_rest, arriving, claimed)
+        line.map(
+            "quantise",
+            self._coding.code,
+            claimed,
+            coded,
+            threads=self._crew.hands,
+            at_once=self._crew.at_once,
+            is_ready=is_ready,
+        )
+        if self._compare is not None:
+            compared = _frames_channel(line)
+            line.map("compare", self._coding.compare, coded, compared)
+            coded = compared
+        line.map("pack", self._coding.pack, coded, packed, threads=min(MAX_PACK_THREADS, available_cores()))
         line.drain(
             "write",
             packed,
@@ -191,22 +217,26 @@ class _Encode:
             wall_s=time.perf_counter() - self._began,
             device=self._engine.device,
             bundle_name=self._engine.bundle_name,
+            kinds=tuple(sorted(self._kinds.items())),
             stages=self._line.times,
             networks=self._engine.network_times,
         )
 
-    def _header(self) -> StreamHeader:
-        start = self._waiting[-1]
+    def _stream_header(self) -> StreamHeader:
+        first = self._waiting[-1]
+        plain = plain_header(self._engine, self._source.video, self._settings)
         source_name = "standard input" if self._in_name == PIPE else PurePath(self._in_name).name
         try:
             return replace(
-                plain_header(self._engine, self._source.video, self._options.codec),
+                plain,
                 total_frames=self._source.frame_count or 0,
-                start_pts=start.pts if isinstance(start, Frame) else 0,
+                start_pts=plain.start_pts + (first.pts if isinstance(first, Frame) else 0),
                 copied_streams=self._source.copied_streams,
                 chapters=self._source.chapters,
                 tags=self._source.tags,
-                settings_note=settings_note(self._options, source_name) if self._options.with_note else "",
+                settings_note=settings_note(self._settings, self._options.preset, source_name)
+                if self._options.with_note
+                else "",
             )
         except ValueError as cause:
             raise InputError(
@@ -227,17 +257,6 @@ class _Encode:
         self._frames_read += isinstance(item, Frame)
         return item
 
-    def _quantise(self, item: Frame | CopiedPacket) -> Any:
-        if isinstance(item, CopiedPacket):
-            return item
-        quantised = self._encoder.quantise(item)
-        if self._compare is not None:
-            self._compare(item, self._encoder.reconstruct(quantised))
-        return quantised
-
-    def _pack(self, item: Any) -> Packet | CopiedPacket:
-        return item if isinstance(item, CopiedPacket) else self._encoder.pack(item)
-
     def _write(self, item: Packet | CopiedPacket, destination: Destination) -> None:
         with writing(destination.shown_name):
             if isinstance(item, CopiedPacket):
@@ -245,6 +264,7 @@ class _Encode:
                 return
             self._writer.write_packet(item)
         self._clock.show(item.pts)
+        self._kinds.setdefault(item.kind, KindTally()).add(item, self._header.base_q_256)
         self._payload_bytes += len(item.payload)
         self.frames_written += 1
 
@@ -285,7 +305,7 @@ class _Encode:
         )
 
 
-def settings_note(options: EncodeOptions, source_name: str) -> str:
+def settings_note(settings: CodecSettings, preset: str, source_name: str) -> str:
     """JSON that says how a stream was made; nothing in it decides how it decodes."""
     from zvc69_cli import __version__
 
@@ -293,8 +313,8 @@ def settings_note(options: EncodeOptions, source_name: str) -> str:
         {
             "program": f"zvc69 {__version__}",
             "source": source_name,
-            "preset": options.preset,
-            "settings": asdict(options.codec),
+            "preset": preset,
+            "settings": asdict(settings),
         },
         separators=(",", ":"),
     )

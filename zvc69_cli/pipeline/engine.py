@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zvc69_cli.frames import Frame, Packet, VideoFormat
@@ -11,19 +13,33 @@ from zvc69_cli.pipeline.queues import StageTime
 from zvc69_cli.pipeline.timed import TimedNetworks
 
 if TYPE_CHECKING:
+    from zvc69_cli.codec.gop import PlannedFrame
     from zvc69_cli.codec.settings import CodecSettings
     from zvc69_cli.codec.tables import CodecTables
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.runtime.bundle import Bundle
+    from zvc69_cli.runtime.providers import Device
+    from zvc69_cli.runtime.sessions import OrtNetworks
     from zvc69_cli.runtime.settings import RunSettings
 
 _log = logging.getLogger(__name__)
 
 
+class FrameClaim(Protocol):
+    """What the pipeline asks of codec.dpb.Claim."""
+
+    @property
+    def is_ready(self) -> bool: ...
+
+
 class FrameEncoder(Protocol):
     """What the pipeline asks of codec.encoder.Encoder; what is between quantise and pack is the codec's own."""
 
-    def quantise(self, frame: Frame) -> Any: ...
+    def quantise(self, planned: PlannedFrame) -> Any: ...
+
+    def claim(self, planned: PlannedFrame) -> FrameClaim: ...
+
+    def code(self, claim: Any) -> Any: ...
 
     def pack(self, quantised: Any) -> Packet: ...
 
@@ -36,6 +52,12 @@ class FrameDecoder(Protocol):
     def parse(self, packet: Packet) -> Any: ...
 
     def reconstruct(self, quantised: Any) -> Frame: ...
+
+    def claim(self, quantised: Any) -> FrameClaim: ...
+
+    def show(self, claim: Any) -> Frame: ...
+
+    def lose(self, packet: Packet | None) -> None: ...
 
 
 class Engine(Protocol):
@@ -52,6 +74,9 @@ class Engine(Protocol):
 
     @property
     def hyper_channels(self) -> int: ...
+
+    @property
+    def has_inter(self) -> bool: ...
 
     @property
     def device(self) -> str: ...
@@ -74,7 +99,10 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledEngine:
-    """An Engine of a bundle that is on this machine."""
+    """An Engine of a bundle that is on this machine.
+
+    load_inter  called before P and B frames are coded, so that nothing has to be loaded between two frames
+    """
 
     bundle_name: str
     bundle_sha256: bytes
@@ -83,6 +111,12 @@ class InstalledEngine:
     device: str
     networks: TimedNetworks
     tables: CodecTables
+    load_inter: Callable[[], None] = lambda: None
+
+    @property
+    def has_inter(self) -> bool:
+        """Whether the bundle can predict a frame from others."""
+        return self.tables.inter is not None and self.networks.has_inter
 
     @property
     def network_times(self) -> tuple[StageTime, ...]:
@@ -91,6 +125,8 @@ class InstalledEngine:
     def encoder(self, video: VideoFormat, settings: CodecSettings) -> FrameEncoder:
         from zvc69_cli.codec.encoder import Encoder
 
+        if settings.keyint != 1:
+            self.load_inter()
         return Encoder(video, settings, self.networks, self.tables)
 
     def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder:
@@ -106,35 +142,63 @@ class InstalledEngines:
         """The default bundle on the device asked for."""
         from zvc69_cli.runtime.bundle import find_bundle
 
-        return _load(find_bundle(), run)
+        bundle, device = find_bundle(), _device(run)
+        networks = _networks(bundle, device, run)
+        return _engine(bundle, device, networks, partial(networks.load_inter, encodes=True))
 
     def for_decoding(self, header: StreamHeader, run: RunSettings) -> Engine:
         """The bundle that the stream was made with, found by its hash."""
         from zvc69_cli.runtime.bundle import find_bundle_by_hash
 
-        return _load(find_bundle_by_hash(header.bundle_sha256, header.bundle_name), run)
+        bundle, device = find_bundle_by_hash(header.bundle_sha256, header.bundle_name), _device(run)
+        networks = _networks(bundle, device, run)
+        if header.gop_frames != 1:
+            networks.load_inter(encodes=False)
+        return _engine(bundle, device, networks)
 
 
-def _load(bundle: Bundle, run: RunSettings) -> Engine:
-    from zvc69_cli.codec.tables import CodecTables
+def _device(run: RunSettings) -> Device:
     from zvc69_cli.runtime.providers import choose_device
-    from zvc69_cli.runtime.sessions import load_networks
 
     device = choose_device(run.device)
     _log.info("device: %s (%s)", device.name, device.why)
+    return device
+
+
+def _networks(bundle: Bundle, device: Device, run: RunSettings) -> OrtNetworks:
+    from zvc69_cli.runtime.sessions import load_networks
+
+    return load_networks(bundle, device, run.threads)
+
+
+def _engine(
+    bundle: Bundle, device: Device, networks: OrtNetworks, load_inter: Callable[[], None] = lambda: None
+) -> Engine:
+    from zvc69_cli.codec.tables import CodecTables
+
     return InstalledEngine(
         bundle_name=bundle.name,
         bundle_sha256=bundle.sha256,
         latent_channels=bundle.latent_channels,
         hyper_channels=bundle.hyper_channels,
         device=device.name,
-        networks=TimedNetworks(load_networks(bundle, device, run.threads)),
+        networks=TimedNetworks(networks),
         tables=CodecTables.from_arrays(bundle.arrays),
+        load_inter=load_inter,
     )
 
 
+def possible_settings(engine: Engine, settings: CodecSettings) -> CodecSettings:
+    """What the engine can do of what is asked for: intra only where its bundle knows nothing else."""
+    if engine.has_inter or settings.keyint == 1:
+        return settings
+    _log.info("bundle %s codes every frame as a keyframe", engine.bundle_name)
+    return replace(settings, keyint=1, min_keyint=0)
+
+
 def plain_header(engine: Engine, video: VideoFormat, settings: CodecSettings) -> StreamHeader:
-    """What the header of a stream must say: what it holds and what decodes it."""
+    """What the header of a stream must say, whose first frame is shown at 0: what it holds and what decodes it."""
+    from zvc69_cli.codec.gop import first_dts, has_b_frames
     from zvc69_cli.codec.rate import base_q_256
     from zvc69_cli.container.layout import StreamHeader
 
@@ -143,7 +207,9 @@ def plain_header(engine: Engine, video: VideoFormat, settings: CodecSettings) ->
         bundle_name=engine.bundle_name,
         bundle_sha256=engine.bundle_sha256,
         base_q_256=base_q_256(settings),
-        gop_frames=1,
+        gop_frames=settings.keyint,
+        has_b_frames=has_b_frames(settings),
+        start_pts=first_dts(0, video, settings),
         latent_channels=engine.latent_channels,
         hyper_channels=engine.hyper_channels,
         full_frame_headers=settings.frame_headers == "full",

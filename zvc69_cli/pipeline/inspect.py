@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from zvc69_cli.errors import DamagedPacket
 from zvc69_cli.frames import CopiedPacket, FrameKind, Packet
+from zvc69_cli.pipeline.order import DisplayOrder, Place
 from zvc69_cli.pipeline.places import PIPE, Pipes, opened_for_reading
-from zvc69_cli.pipeline.stats import Clock, bitrate_kbps
+from zvc69_cli.pipeline.stats import Clock, KindTally, bitrate_kbps
 
 if TYPE_CHECKING:
     from zvc69_cli.container.layout import StreamHeader
@@ -28,6 +29,7 @@ class FrameFacts:
 
     coding_index: int
     kind: FrameKind
+    temporal_layer: int
     pts: int
     dts: int
     payload_bytes: int
@@ -52,8 +54,11 @@ class StreamReport:
 
     size_bytes       of the whole stream; None where it cannot be known (a pipe)
     kinds            frames by their kind, those that occur
+    layers           frames by their temporal layer
     copied           packets by the number of their stream
     longest_gop      frames from one keyframe to the next
+    b_frames         most B frames in a row, as watched
+    reorder_delay    frames that are decoded before one that is shown before them, at most
     is_complete      what the trailer says; None where there is none to say it
     is_damaged       whether a packet is damaged or the end is missing
     problems         all that is wrong, one sentence each
@@ -63,10 +68,13 @@ class StreamReport:
     name: str
     header: StreamHeader
     size_bytes: int | None
-    kinds: tuple[tuple[FrameKind, Tally], ...]
+    kinds: tuple[tuple[FrameKind, KindTally], ...]
+    layers: tuple[tuple[int, KindTally], ...]
     copied: tuple[tuple[int, Tally], ...]
     duration_s: float
     longest_gop: int
+    b_frames: int
+    reorder_delay: int
     is_complete: bool | None
     is_damaged: bool
     problems: tuple[str, ...]
@@ -74,7 +82,7 @@ class StreamReport:
 
     @property
     def frame_count(self) -> int:
-        return sum(tally.packets for _, tally in self.kinds)
+        return sum(tally.frames for _, tally in self.kinds)
 
     @property
     def payload_bytes(self) -> int:
@@ -115,7 +123,14 @@ class _Walk:
 
     reader: StreamReader
     with_frames: bool = field(kw_only=True)
-    kinds: dict[FrameKind, Tally] = field(default_factory=dict)
+    kinds: dict[FrameKind, KindTally] = field(default_factory=dict)
+    layers: dict[int, KindTally] = field(default_factory=dict)
+    order: DisplayOrder[tuple[int, Packet]] = field(default_factory=DisplayOrder)
+    coded: int = 0
+    shown: int = 0
+    b_run: int = 0
+    b_frames: int = 0
+    reorder_delay: int = 0
     copied: dict[int, Tally] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     frames: list[FrameFacts] = field(default_factory=list)
@@ -131,6 +146,7 @@ class _Walk:
                 self.copied.setdefault(item.stream_number, Tally()).add(len(item.data))
             else:
                 self._count(item, self.clock)
+        self._show(self.order.flush())
 
     def report(self, name: str, size_bytes: int | None) -> StreamReport:
         reader = self.reader
@@ -139,9 +155,12 @@ class _Walk:
             header=reader.header,
             size_bytes=size_bytes,
             kinds=tuple(sorted(self.kinds.items())),
+            layers=tuple(sorted(self.layers.items())),
             copied=tuple(sorted(self.copied.items())),
             duration_s=self.clock.duration_s if self.clock else 0.0,
             longest_gop=self.longest_gop,
+            b_frames=self.b_frames,
+            reorder_delay=self.reorder_delay,
             is_complete=None if reader.trailer is None else reader.trailer.complete,
             is_damaged=bool(self.damage) or reader.trailer is None,
             problems=tuple(dict.fromkeys([*self.damage, *reader.problems])),
@@ -163,19 +182,32 @@ class _Walk:
     def _count(self, packet: Packet, clock: Clock) -> None:
         self.since_key = 1 if packet.is_key else self.since_key + 1
         self.longest_gop = max(self.longest_gop, self.since_key)
-        self.kinds.setdefault(packet.kind, Tally()).add(len(packet.payload))
+        base_q_256 = self.reader.header.base_q_256
+        self.kinds.setdefault(packet.kind, KindTally()).add(packet, base_q_256)
+        self.layers.setdefault(packet.temporal_layer, KindTally()).add(packet, base_q_256)
+        self._show(self.order.push((self.coded, packet), Place.of(packet)))
+        self.coded += 1
         clock.show(packet.pts)
         if self.with_frames:
             self.frames.append(
                 FrameFacts(
                     coding_index=packet.coding_index,
                     kind=packet.kind,
+                    temporal_layer=packet.temporal_layer,
                     pts=packet.pts,
                     dts=packet.dts,
                     payload_bytes=len(packet.payload),
-                    q=(self.reader.header.base_q_256 + packet.q_offset) / Q_UNIT,
+                    q=(base_q_256 + packet.q_offset) / Q_UNIT,
                 )
             )
+
+    def _show(self, packets: list[tuple[int, Packet]]) -> None:
+        """Frames in the order of display, with how many were coded before each."""
+        for coded, packet in packets:
+            self.b_run = self.b_run + 1 if packet.kind is FrameKind.B else 0
+            self.b_frames = max(self.b_frames, self.b_run)
+            self.reorder_delay = max(self.reorder_delay, coded - self.shown)
+            self.shown += 1
 
 
 def _size_bytes(source: BinaryIO) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -125,10 +125,24 @@ class Line:
         self._feeders[self._add(name, work)] = into.close
 
     def map(
-        self, name: str, work: Callable[[T], R], source: Channel[T], into: Channel[R], threads: int = 1
+        self,
+        name: str,
+        work: Callable[[T], R],
+        source: Channel[T],
+        into: Channel[R],
+        threads: int = 1,
+        *,
+        at_once: int | None = None,
+        is_ready: Callable[[T], bool] = lambda item: True,
     ) -> None:
-        """A stage that turns each item into another, in order whatever the number of threads."""
+        """A stage that turns each item into another, in order whatever the number of threads.
+
+        at_once   threads that work at the same time; the others hold items that wait
+        is_ready  whether an item can be worked on, which only the end of the work on an earlier one changes
+        """
         tickets = [0, 0]  # taken, delivered
+        working = [0]
+        limit = threads if at_once is None else at_once
 
         def serve() -> None:
             while True:
@@ -139,9 +153,15 @@ class Line:
                         break
                     ticket = tickets[0]
                     tickets[0] += 1
+                may_begin = partial(_may_begin, working, limit, is_ready, item)
+                with self.changed:
+                    self.wait_until(may_begin)
+                    working[0] += 1
                 result = work(item)
                 is_next = partial(_is_turn, tickets, ticket)
                 with self.changed:
+                    working[0] -= 1
+                    self.changed.notify_all()
                     self.wait_until(is_next)
                 into.put(result)
                 with self.changed:
@@ -153,6 +173,26 @@ class Line:
 
         for _ in range(threads):
             self._add(name, serve)
+
+    def expand(
+        self,
+        name: str,
+        work: Callable[[T], Iterable[R]],
+        finish: Callable[[], Iterable[R]],
+        source: Channel[T],
+        into: Channel[R],
+    ) -> None:
+        """A stage that turns each item into any number of others, and has some left at the end."""
+
+        def serve() -> None:
+            for item in source:
+                for result in work(item):
+                    into.put(result)
+            for result in finish():
+                into.put(result)
+            into.close()
+
+        self._add(name, serve)
 
     def drain(
         self, name: str, source: Channel[T], work: Callable[[T], None], finish: Callable[[], None]
@@ -263,6 +303,10 @@ class Line:
 
 def _is_turn(tickets: list[int], ticket: int) -> bool:
     return tickets[1] == ticket
+
+
+def _may_begin(working: list[int], limit: int, is_ready: Callable[[T], bool], item: T) -> bool:
+    return working[0] < limit and is_ready(item)
 
 
 def is_stage_left_behind(wait_s: float = 0.2) -> bool:

@@ -15,7 +15,7 @@ class DecodeSettings:
     frames: int | None = flag(None, "Frames to decode at most.", kind=int, unit="frames", low=1)
     on_error: str = flag(
         "stop",
-        "At damage: stop, or conceal it by holding the last good frame until the next keyframe (exit code 7).",
+        "At damage: stop, or conceal it by showing the nearest good frame instead (exit code 7).",
         choices=("stop", "conceal"),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from zvc69_cli.frames import FrameKind, Packet
 from zvc69_cli.pipeline.queues import StageTime
 
 
@@ -29,6 +30,31 @@ class Progress:
         return bitrate_kbps(self.payload_bytes, self.duration_s)
 
 
+@dataclass(slots=True, kw_only=True)
+class KindTally:
+    """Frames of one kind.
+
+    q_sum_256  sum of their quality indexes, in 1/256
+    """
+
+    frames: int = 0
+    size_bytes: int = 0
+    q_sum_256: int = 0
+
+    def add(self, packet: Packet, base_q_256: int) -> None:
+        self.frames += 1
+        self.size_bytes += len(packet.payload)
+        self.q_sum_256 += base_q_256 + packet.q_offset
+
+    @property
+    def mean_q(self) -> float:
+        return self.q_sum_256 / 256 / self.frames if self.frames else 0.0
+
+    @property
+    def mean_bytes(self) -> float:
+        return self.size_bytes / self.frames if self.frames else 0.0
+
+
 Watch = Callable[[Progress], None]
 
 
@@ -42,6 +68,7 @@ class EncodeStats:
     copied_packets   of audio and subtitles
     duration_s       of the video, as watched
     wall_s           from the first frame to the last byte
+    kinds            frames by their kind, those that occur
     stages           time per stage of the pipeline
     networks         time per network, part of the stages' time
     """
@@ -55,6 +82,7 @@ class EncodeStats:
     wall_s: float
     device: str
     bundle_name: str
+    kinds: tuple[tuple[FrameKind, KindTally], ...] = ()
     stages: tuple[StageTime, ...] = ()
     networks: tuple[StageTime, ...] = ()
 
@@ -105,28 +133,25 @@ class DecodeStats:
 
 
 class Clock:
-    """The watched time of frames that pass by, exact whatever their rate."""
+    """The watched time of frames that pass by in any order, exact whatever their rate."""
 
     def __init__(self, time_base: Fraction, frame_rate: Fraction | None) -> None:
         self._time_base = time_base
         self._usual = Fraction(1) / (frame_rate * time_base) if frame_rate else Fraction(0)
         self._first: int | None = None
-        self._last = 0
-        self._step = Fraction(0)
+        self._last_two: list[int] = []
 
     def show(self, pts: int) -> None:
-        if self._first is None:
-            self._first = pts
-        elif not self._usual:
-            self._step = Fraction(pts - self._last)
-        self._last = pts
+        self._first = pts if self._first is None else min(self._first, pts)
+        self._last_two = sorted([*self._last_two, pts])[-2:]
 
     @property
     def duration_s(self) -> float:
         """From the first frame to the end of the last, which lasts as the rate or the one before says."""
         if self._first is None:
             return 0.0
-        return float((self._last - self._first + (self._usual or self._step)) * self._time_base)
+        before, last = self._last_two[0], self._last_two[-1]
+        return float((last - self._first + (self._usual or last - before)) * self._time_base)
 
 
 def bitrate_kbps(size_bytes: int, duration_s: float) -> float:

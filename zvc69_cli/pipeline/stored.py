@@ -6,12 +6,14 @@ import logging
 import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from zvc69_cli.errors import DamagedPacket, DamagedStream, TruncatedStream
 from zvc69_cli.frames import CopiedPacket, Packet
+from zvc69_cli.pipeline.order import Numbered, numbered
 from zvc69_cli.pipeline.settings import DecodeSettings
 
 if TYPE_CHECKING:
@@ -38,18 +40,20 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unwanted:
-    """A frame before the part asked for, decoded only because later ones may predict from it."""
+    """A frame outside of the part asked for, decoded only because some inside may predict from it."""
 
     packet: Packet
 
 
 StoredItem = Packet | CopiedPacket | Lost | Unwanted
+_NumberedItem = Numbered | CopiedPacket | Lost
 
 
 class StoredPart:
-    """The items of the part that `settings` asks for, in stored order.
+    """The items of the part that `settings` asks for, in stored order; frames are counted as watched.
 
-    cut  how the stream ends before its end; None where it does not, or where its end was not reached
+    cut        how the stream ends before its end; None where it does not, or where its end was not reached
+    first_pts  when the first frame of the stream is shown, as far as is known
     """
 
     def __init__(self, name: str, reader: StreamReader, source: BinaryIO, settings: DecodeSettings) -> None:
@@ -59,40 +63,46 @@ class StoredPart:
         self._settings = settings
         self._is_beyond = False  # behind the part, where damage is nobody's business
         self.cut: TruncatedStream | None = None
+        self.first_pts = reader.header.start_pts
 
     def __iter__(self) -> Generator[StoredItem, None, None]:
-        yield from self._limited(self._sought())
+        wanted = self._settings.seek
+        if not wanted and self._settings.frames is None:
+            yield from self._stored(0)
+        else:
+            yield from self._limited(self._sought(numbered(self._stored(self._jump(wanted) if wanted else 0))))
 
-    def _sought(self) -> Iterator[StoredItem]:
+    def _sought(self, items: Iterator[_NumberedItem]) -> Iterator[_NumberedItem | Unwanted]:
         """Without what comes before the part; copied packets just before its first frame follow it."""
         wanted = self._settings.seek
         skipped: list[Packet] = []  # since the last keyframe: the first wanted frame may predict from them
         recent: deque[CopiedPacket] = deque(maxlen=COPIED_KEPT_WHILE_SKIPPING)
         is_inside = not wanted
-        for item in self._stored(self._jump(wanted) if wanted else 0):
+        for item in items:
             if isinstance(item, CopiedPacket) and not is_inside:
                 recent.append(item)
-            elif isinstance(item, Packet) and item.coding_index < wanted:
-                if item.is_key:
-                    skipped.clear()
-                skipped.append(item)
-                if len(skipped) > PACKETS_KEPT_WHILE_SKIPPING:
-                    yield Unwanted(packet=skipped.pop(0))
-            elif isinstance(item, Packet) and not is_inside:
-                is_inside = True
-                if not item.is_key:
+            elif not isinstance(item, Numbered):
+                yield item
+            elif item.number >= wanted:
+                if not item.packet.is_key:
                     yield from (Unwanted(packet=each) for each in skipped)
                 skipped.clear()
                 yield item
                 yield from recent
                 recent.clear()
-            else:
-                yield item
+                is_inside = True
+            elif item.packet.stored_in is not None:
+                if item.packet.is_key:
+                    skipped.clear()
+                skipped.append(item.packet)
+                if is_inside or len(skipped) > PACKETS_KEPT_WHILE_SKIPPING:
+                    yield Unwanted(packet=skipped.pop(0))
 
     def _jump(self, wanted: int) -> int:
         """Go to a keyframe before frame `wanted` and what is copied with it; returns its number."""
         if not self._source.seekable():
             return 0
+        self._find_first_pts()
         header = self._reader.header
         rate = header.video.frame_rate or USUAL_RATE
         reach = math.ceil(rate * COPIED_REACH_S) if header.copied_streams else 0
@@ -102,36 +112,45 @@ class StoredPart:
         self._reader.seek(key)
         return key.frame_number
 
-    def _limited(self, items: Iterator[StoredItem]) -> Generator[StoredItem, None, None]:
+    def _limited(self, items: Iterator[_NumberedItem | Unwanted]) -> Generator[StoredItem, None, None]:
         """Without what comes after the part: copied packets wait for the frame that they are played with."""
-        if self._settings.frames is None:
-            yield from items
-            return
         header = self._reader.header
-        end = self._settings.seek + self._settings.frames
+        time_base = header.video.time_base
+        frames = self._settings.frames
+        end = None if frames is None else self._settings.seek + frames
+        end_pts: int | None = None  # of the first frame behind the part, as far as is known
         waiting: deque[CopiedPacket] = deque()
-        end_s: Fraction | None = None
         for item in items:
-            if isinstance(item, CopiedPacket):
+            if isinstance(item, CopiedPacket) and end is not None:
                 waiting.append(item)
                 if len(waiting) > COPIED_KEPT_WHILE_WAITING:
                     yield waiting.popleft()
-            elif isinstance(item, Packet):
-                frame_s = item.pts * header.video.time_base
-                if item.coding_index >= end:
-                    self._is_beyond = True
-                    end_s = frame_s if end_s is None else end_s
-                    if not header.copied_streams or frame_s >= end_s + COPIED_REACH_S:
-                        break
-                    continue
-                while waiting and is_before(header, waiting[0], frame_s):
+            elif not isinstance(item, Numbered):
+                yield item
+            elif end is None or item.number < end:
+                while waiting and is_before(header, waiting[0], item.packet.pts * time_base):
                     yield waiting.popleft()
-                yield item
+                yield item.packet
             else:
-                yield item
+                packet = item.packet
+                end_pts = packet.pts if end_pts is None else min(end_pts, packet.pts)
+                self._is_beyond = self._is_beyond or packet.is_key or packet.dts >= end_pts
+                if not self._is_beyond and packet.stored_in is not None:
+                    yield Unwanted(packet=packet)
+                is_near = (packet.pts - end_pts) * time_base < COPIED_REACH_S
+                if self._is_beyond and not (header.copied_streams and is_near):
+                    break
+        end_s = None if end_pts is None else end_pts * time_base
         yield from (each for each in waiting if end_s is None or is_before(header, each, end_s))
 
-    def _stored(self, next_index: int) -> Iterator[StoredItem]:
+    def _find_first_pts(self) -> None:
+        with suppress(DamagedPacket):
+            while (item := self._reader.read()) is not None:
+                if isinstance(item, Packet):
+                    self.first_pts = item.pts
+                    return
+
+    def _stored(self, next_index: int) -> Iterator[Packet | CopiedPacket | Lost]:
         """Everything from here on; after damage, first how many of the wanted frames it took."""
         has_gap = False
         while True:
@@ -143,13 +162,17 @@ class StoredPart:
                 if self._settings.on_error == "stop":
                     raise
                 _log.warning("%s: %s", cause.where, cause.what)
-                has_gap = True
                 self._reader.resync()
-                continue
+                if self._reader.damaged is None:
+                    has_gap = True
+                    continue
+                item = self._reader.damaged
             if isinstance(item, Packet):
                 if has_gap:
                     yield self._lost(next_index, item.coding_index)
                 has_gap = False
+                if item.coding_index == 0:
+                    self.first_pts = item.pts
                 next_index = item.coding_index + 1
             if item is None:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TypeVar
 
@@ -12,11 +13,14 @@ R = TypeVar("R")
 
 
 class TimedNetworks:
-    """Satisfies codec.networks.Networks by another that does; no network may run on two threads at once."""
+    """Satisfies codec.networks.Networks by another that does, on any number of threads."""
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
+        self._lock = threading.Lock()
         self._busy_s = {"analyse": 0.0, "prior": 0.0, "synthesise": 0.0}
+        if networks.has_inter:
+            self._busy_s |= {"search": 0.0, "predict": 0.0}
 
     @property
     def latent_channels(self) -> int:
@@ -27,8 +31,12 @@ class TimedNetworks:
         return self._networks.hyper_channels
 
     @property
+    def has_inter(self) -> bool:
+        return self._networks.has_inter
+
+    @property
     def times(self) -> tuple[StageTime, ...]:
-        """Time in each network so far; the two passes of the prior together."""
+        """Time in each network so far: all of the priors together, and moving references with blending them."""
         return tuple(StageTime(name=name, busy_s=busy_s) for name, busy_s in self._busy_s.items())
 
     def analyse(self, y: F32, u: F32, v: F32, q_256: int) -> tuple[F32, F32]:
@@ -47,6 +55,45 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise(latent, q_256, peak))
 
+    def search(self, y: F32, reference_y: F32) -> tuple[F32, F32, F32]:
+        began = time.perf_counter()
+        return self._timed("search", began, self._networks.search(y, reference_y))
+
+    def motion_error(self, y: F32, reference_y: F32, field: F32) -> F32:
+        began = time.perf_counter()
+        return self._timed("search", began, self._networks.motion_error(y, reference_y, field))
+
+    def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
+        began = time.perf_counter()
+        return self._timed("prior", began, self._networks.predict_motion(level, second, inputs))
+
+    def warp(self, y: F32, u: F32, v: F32, field: F32, peak: int) -> F32:
+        began = time.perf_counter()
+        return self._timed("predict", began, self._networks.warp(y, u, v, field, peak))
+
+    def context(self, warped: tuple[F32, ...]) -> F32:
+        began = time.perf_counter()
+        return self._timed("predict", began, self._networks.context(warped))
+
+    def analyse_inter(self, y: F32, u: F32, v: F32, context: F32, q_256: int) -> tuple[F32, F32]:
+        began = time.perf_counter()
+        return self._timed("analyse", began, self._networks.analyse_inter(y, u, v, context, q_256))
+
+    def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
+        began = time.perf_counter()
+        output = self._networks.predict_inter_first(hyper, height, width, extra, offsets)
+        return self._timed("prior", began, output)
+
+    def predict_inter_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+        began = time.perf_counter()
+        return self._timed("prior", began, self._networks.predict_inter_second(known, state, offsets))
+
+    def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+        began = time.perf_counter()
+        return self._timed("synthesise", began, self._networks.synthesise_inter(latent, context, q_256, peak))
+
     def _timed(self, name: str, began: float, result: R) -> R:
-        self._busy_s[name] += time.perf_counter() - began
+        busy_s = time.perf_counter() - began
+        with self._lock:
+            self._busy_s[name] += busy_s
         return result

@@ -1,14 +1,14 @@
 """A bundle: networks, integers and tables in one folder, known by one hash.
 
-manifest.json names the arrays of weights.bin; the graphs (*.onnx) take their weights from there as well.
-The SHA-256 covers FILES and nothing else in the folder.
+manifest.json names the graphs and the arrays of weights.bin; the graphs (*.onnx) take their weights from there as well.
+The SHA-256 covers these files and nothing else in the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,20 @@ from zvc69_cli.runtime.places import engines_folder
 DEFAULT_BUNDLE: Final = "zvc69-s"
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.bin"
-GRAPHS: Final = ("analyse", "first", "second", "synthesise")
-FILES: Final = (*sorted(f"{graph}.onnx" for graph in GRAPHS), MANIFEST_FILE, WEIGHTS_FILE)
+INTRA_GRAPHS: Final = ("analyse", "first", "second", "synthesise")
+INTER_GRAPHS: Final = (
+    "search",
+    "motion_error",
+    "warp",
+    "context_one",
+    "context_two",
+    "analyse_inter",
+    "first_inter",
+    "second_inter",
+    "synthesise_inter",
+    *(f"motion_{level}_{order}" for level in range(3) for order in ("first", "second")),
+)
+ENCODER_GRAPHS: Final = ("search", "motion_error", "analyse_inter")  # those of them that a decoder does without
 MANIFEST_VERSION: Final = 1
 MAX_BUNDLE_BYTES: Final = 1 << 30
 
@@ -45,6 +57,20 @@ class Bundle:
 
     def graph(self, name: str) -> Path:
         return self.folder / f"{name}.onnx"
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        return tuple(self.manifest["graphs"])
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that its hash covers."""
+        return bundle_files(self.graphs)
+
+    @property
+    def has_inter(self) -> bool:
+        """Whether the bundle codes P and B frames."""
+        return set(INTER_GRAPHS) <= set(self.graphs)
 
     @cached_property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
@@ -111,12 +137,15 @@ def load_bundle(folder: Path) -> Bundle:
 
 def _load(folder: Path, sha256: bytes) -> Bundle:
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = _manifest(folder)
         version = manifest["version"]
         if version != MANIFEST_VERSION:
             raise RuntimeUnavailable(
                 str(folder), f"manifest version is {version}, should be {MANIFEST_VERSION}", _REINSTALL
             )
+        missing = set(INTRA_GRAPHS) - set(manifest["graphs"])
+        if missing:
+            raise ValueError(f"graphs {sorted(missing)} are missing")
         _check_places(manifest["arrays"], (folder / WEIGHTS_FILE).stat().st_size)
         return Bundle(
             name=manifest["name"],
@@ -127,25 +156,46 @@ def _load(folder: Path, sha256: bytes) -> Bundle:
             manifest=manifest,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RuntimeUnavailable(str(folder), f"the manifest is broken: {error!r}", _REINSTALL) from error
+        raise _broken(folder, error) from error
+
+
+def bundle_files(graphs: Iterable[str]) -> list[str]:
+    """The names of the files that make a bundle with these graphs, in the order in which they are hashed."""
+    return [*sorted(f"{graph}.onnx" for graph in graphs), MANIFEST_FILE, WEIGHTS_FILE]
 
 
 def bundle_sha256(folder: Path) -> bytes:
-    """SHA-256 of FILES: for each its name, a zero byte, its size as eight bytes, its content."""
+    """SHA-256 of the bundle's files: for each its name, a zero byte, its size as eight bytes, its content."""
+    try:
+        files = bundle_files(_manifest(folder)["graphs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _broken(folder, error) from error
     digest = hashlib.sha256()
-    for name in FILES:
-        path = folder / name
-        try:
-            size = path.stat().st_size
-            if size > MAX_BUNDLE_BYTES:
-                raise RuntimeUnavailable(
-                    str(path), f"{size} bytes, should be at most {MAX_BUNDLE_BYTES}", _REINSTALL
-                )
-            content = path.read_bytes()
-        except OSError as error:
-            raise RuntimeUnavailable(str(path), f"cannot be read: {error.strerror}", _REINSTALL) from error
+    for name in files:
+        content = _content(folder / name)
         digest.update(name.encode() + b"\0" + len(content).to_bytes(8, "big") + content)
     return digest.digest()
+
+
+def _manifest(folder: Path) -> Any:
+    """What the manifest says, unchecked; raises ValueError where it is no JSON."""
+    return json.loads(_content(folder / MANIFEST_FILE).decode("utf-8"))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BUNDLE_BYTES:
+            raise RuntimeUnavailable(
+                str(path), f"{size} bytes, should be at most {MAX_BUNDLE_BYTES}", _REINSTALL
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise RuntimeUnavailable(str(path), f"cannot be read: {error.strerror}", _REINSTALL) from error
+
+
+def _broken(folder: Path, error: Exception) -> RuntimeUnavailable:
+    return RuntimeUnavailable(str(folder), f"the manifest is broken: {error!r}", _REINSTALL)
 
 
 def _check_places(places: Mapping[str, Any], size: int) -> None:

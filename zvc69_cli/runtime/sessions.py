@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -9,11 +13,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
-from zvc69_cli.runtime.bundle import GRAPHS, Bundle
+from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, Bundle
 from zvc69_cli.runtime.providers import Device, session_providers
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+
+# One of them has its hands full with the search, which takes as long as all other graphs together.
+CPU_LOADERS: Final = 2
 
 _Q_UNIT: Final = np.float32(1 / 256)
 
@@ -27,11 +34,32 @@ class PriorOutput(NamedTuple):
 
 
 class OrtNetworks:
-    """Four sessions of one bundle on one device; calls from several threads are allowed."""
+    """The graphs of one bundle on one device; calls from several threads are allowed.
 
-    def __init__(self, bundle: Bundle, sessions: dict[str, ort.InferenceSession]) -> None:
+    Graphs of P and B frames are loaded when they are asked for or first needed: intra-only work does without.
+
+    open_graph  may be called from several threads
+    loaders     graphs that are loaded at the same time
+    """
+
+    def __init__(
+        self, bundle: Bundle, open_graph: Callable[[str], ort.InferenceSession], *, loaders: int = 1
+    ) -> None:
         self._bundle = bundle
-        self._sessions = sessions
+        self._open = open_graph
+        self._loaders = loaders
+        self._locks = {name: threading.Lock() for name in bundle.graphs}
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._load(INTRA_GRAPHS)
+
+    def load_inter(self, *, encodes: bool) -> None:
+        """Have the graphs of P and B frames ready, if there are any; raises RuntimeUnavailable."""
+        if self.has_inter:
+            self._load(each for each in INTER_GRAPHS if encodes or each not in ENCODER_GRAPHS)
+
+    def _load(self, graphs: Iterable[str]) -> None:
+        with ThreadPoolExecutor(self._loaders) as threads:
+            deque(threads.map(self._session, graphs), maxlen=0)
 
     @property
     def latent_channels(self) -> int:
@@ -41,35 +69,99 @@ class OrtNetworks:
     def hyper_channels(self) -> int:
         return self._bundle.hyper_channels
 
+    @property
+    def has_inter(self) -> bool:
+        return self._bundle.has_inter
+
     def analyse(self, y: F32, u: F32, v: F32, q_256: int) -> tuple[F32, F32]:
-        latent, hyper = self._run("analyse", y=y[None, None], u=u[None, None], v=v[None, None], q=_q(q_256))
+        latent, hyper = self._run("analyse", **_planes(y, u, v), q=_q(q_256))
         return latent[0], hyper[0]
 
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         size = np.array([height, width], np.int64)
-        means, indexes, state = self._run("first", hyper=hyper[None], size=size, offsets=offsets)
-        return PriorOutput(means[0], indexes[0], state[0])
+        return _prediction(self._run("first", hyper=hyper[None], size=size, offsets=offsets))
 
     def predict_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
         means, indexes = self._run("second", known=known[None], state=state[None], offsets=offsets)
         return PriorOutput(means[0], indexes[0], state)
 
     def synthesise(self, latent: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
-        y, u, v = self._run("synthesise", latent=latent[None], q=_q(q_256), peak=np.array([peak], np.float32))
+        y, u, v = self._run("synthesise", latent=latent[None], q=_q(q_256), peak=_scalar(peak))
+        return y[0, 0], u[0, 0], v[0, 0]
+
+    def search(self, y: F32, reference_y: F32) -> tuple[F32, F32, F32]:
+        coarse, middle, fine = self._run("search", y=y[None, None], reference_y=reference_y[None, None])
+        return coarse[0], middle[0], fine[0]
+
+    def motion_error(self, y: F32, reference_y: F32, field: F32) -> F32:
+        (error,) = self._run(
+            "motion_error", y=y[None, None], reference_y=reference_y[None, None], field=field[None]
+        )
+        return np.asarray(error, np.float32)
+
+    def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
+        (heads,) = self._run(f"motion_{level}_{'second' if second else 'first'}", inputs=inputs[None])
+        return np.asarray(heads[0], np.float32)
+
+    def warp(self, y: F32, u: F32, v: F32, field: F32, peak: int) -> F32:
+        (features,) = self._run("warp", **_planes(y, u, v), field=field[None], peak=_scalar(peak))
+        return np.asarray(features[0], np.float32)
+
+    def context(self, warped: tuple[F32, ...]) -> F32:
+        inputs = dict(zip(("first", "second"), (each[None] for each in warped), strict=False))
+        (context,) = self._run("context_one" if len(warped) == 1 else "context_two", **inputs)
+        return np.asarray(context[0], np.float32)
+
+    def analyse_inter(self, y: F32, u: F32, v: F32, context: F32, q_256: int) -> tuple[F32, F32]:
+        latent, hyper = self._run("analyse_inter", **_planes(y, u, v), context=context[None], q=_q(q_256))
+        return latent[0], hyper[0]
+
+    def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
+        size = np.array([height, width], np.int64)
+        found = self._run("first_inter", hyper=hyper[None], size=size, extra=extra[None], offsets=offsets)
+        return _prediction(found)
+
+    def predict_inter_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+        means, indexes = self._run("second_inter", known=known[None], state=state[None], offsets=offsets)
+        return PriorOutput(means[0], indexes[0], state)
+
+    def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+        y, u, v = self._run(
+            "synthesise_inter", latent=latent[None], context=context[None], q=_q(q_256), peak=_scalar(peak)
+        )
         return y[0, 0], u[0, 0], v[0, 0]
 
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        outputs: list[NDArray[Any]] = self._sessions[graph].run(None, inputs)
+        outputs: list[NDArray[Any]] = self._session(graph).run(None, inputs)
         return outputs
+
+    def _session(self, graph: str) -> ort.InferenceSession:
+        session = self._sessions.get(graph)
+        if session is None:
+            with self._locks[graph]:
+                session = self._sessions.get(graph) or self._open(graph)
+                self._sessions[graph] = session
+        return session
 
 
 def load_networks(bundle: Bundle, device: Device, threads: int, *, optimised: bool = True) -> OrtNetworks:
-    """Sessions for every graph of the bundle.
+    """Sessions for the graphs of a bundle.
 
     threads    for one network on a CPU; 0 is one for each core
     optimised  ONNX Runtime's graph optimisations; the symbols are the same without
     raises     RuntimeUnavailable where the device does not take them: there is no silent fall to the CPU
     """
+
+    def open_graph(graph: str) -> ort.InferenceSession:
+        # To wake a second thread takes longer than all of the motion prior.
+        options = _options(1 if graph.startswith("motion_") else threads, optimised)
+        return _session(bundle, graph, device, options)
+
+    # To load a graph for a GPU may take as much of its memory as there is.
+    return OrtNetworks(bundle, open_graph, loaders=CPU_LOADERS if device.kind == "cpu" else 1)
+
+
+def _options(threads: int, optimised: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -78,26 +170,39 @@ def load_networks(bundle: Bundle, device: Device, threads: int, *, optimised: bo
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    return options
+
+
+def _session(bundle: Bundle, graph: str, device: Device, options: ort.SessionOptions) -> ort.InferenceSession:
     providers = session_providers(device)
-    sessions = {}
-    for graph in GRAPHS:
-        path = str(bundle.graph(graph))
-        try:
-            session = ort.InferenceSession(path, options, providers=providers)
-        except Zvc69Error:  # a signal that came while the file was read
-            raise
-        except Exception as error:  # ONNX Runtime raises types of its own that share no base
-            raise RuntimeUnavailable(
-                f"{device.name}: {graph}", f"ONNX Runtime: {error}", "Try `--device cpu`, or reinstall zvc69."
-            ) from error
-        if session.get_providers()[0] != providers[0][0]:
-            raise RuntimeUnavailable(
-                f"--device {device.name}",
-                f"ONNX Runtime fell back to {session.get_providers()[0]}",
-                "Its log (ORT_LOG_SEVERITY_LEVEL=0) says which library is missing; or take `--device cpu`.",
-            )
-        sessions[graph] = session
-    return OrtNetworks(bundle, sessions)
+    try:
+        session = ort.InferenceSession(str(bundle.graph(graph)), options, providers=providers)
+    except Zvc69Error:  # a signal that came while the file was read
+        raise
+    except Exception as error:  # ONNX Runtime raises types of its own that share no base
+        raise RuntimeUnavailable(
+            f"{device.name}: {graph}", f"ONNX Runtime: {error}", "Try `--device cpu`, or reinstall zvc69."
+        ) from error
+    if session.get_providers()[0] != providers[0][0]:
+        raise RuntimeUnavailable(
+            f"--device {device.name}",
+            f"ONNX Runtime fell back to {session.get_providers()[0]}",
+            "Its log (ORT_LOG_SEVERITY_LEVEL=0) says which library is missing; or take `--device cpu`.",
+        )
+    return session
+
+
+def _planes(y: F32, u: F32, v: F32) -> dict[str, F32]:
+    return {"y": y[None, None], "u": u[None, None], "v": v[None, None]}
+
+
+def _prediction(found: list[NDArray[Any]]) -> PriorOutput:
+    means, indexes, state = found
+    return PriorOutput(means[0], indexes[0], state[0])
+
+
+def _scalar(value: float) -> F32:
+    return np.array([value], np.float32)
 
 
 def _q(q_256: int) -> F32:

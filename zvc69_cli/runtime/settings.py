@@ -14,7 +14,7 @@ class RunSettings:
     device: str = flag(
         "auto", "What runs the networks: auto, cpu, cuda[:N] or tensorrt[:N]. auto says what it chose and why."
     )
-    threads: int = flag(0, "Threads for the networks on a CPU; 0 is one for each core.", low=0, high=1024)
+    threads: int = flag(0, "Cores of the CPU to work on; 0 is all.", low=0, high=1024)
 
     def __post_init__(self) -> None:
         check_flags(self)

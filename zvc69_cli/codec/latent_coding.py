@@ -1,0 +1,102 @@
+"""A latent in its two passes: one walk for the encoder, who chooses the symbols, and the decoder, who reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from zvc69_cli.codec.entropy import BrokenString, StringReader
+from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput
+from zvc69_cli.codec.payload import Slice
+from zvc69_cli.codec.prior import HYPER_LIMIT
+from zvc69_cli.codec.quantised import I32, checkerboard, hyper_rows, known_half, merge_passes
+from zvc69_cli.codec.tables import LatentTables
+
+Choose = Callable[
+    [int, PriorOutput], I32
+]  # symbols of pass 0 or 1, int32 [C, h, w]; those of the other are ignored
+
+
+class LatentPrior(NamedTuple):
+    """Which of the networks predict the latent of a frame."""
+
+    first: Callable[[F32, int, int, F32], PriorOutput]
+    second: Callable[[F32, F32, F32], PriorOutput]
+
+
+class CodedLatent(NamedTuple):
+    """symbols, indexes and latent as in codec.quantised.QuantisedFrame."""
+
+    symbols: I32
+    indexes: U8
+    latent: F32
+
+
+def intra_prior(networks: Networks) -> LatentPrior:
+    return LatentPrior(networks.predict_first, networks.predict_second)
+
+
+def inter_prior(networks: Networks, extra: F32) -> LatentPrior:
+    """extra: what the references tell (codec.dpb.prior_extra)."""
+
+    def first(hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
+        return networks.predict_inter_first(hyper, height, width, extra, offsets)
+
+    return LatentPrior(first, networks.predict_inter_second)
+
+
+def code_latent(
+    prior: LatentPrior, whole_hyper: I32, size: tuple[int, int, int], offsets: F32, choose: Choose
+) -> CodedLatent:
+    """Both passes of one latent.
+
+    whole_hyper  int32 [Z, hz, wz], the hyper latent with its means
+    size         channels, rows and columns
+    offsets      float32 [C], what q adds to the scale indexes
+    """
+    board = checkerboard(*size, 0, size[1]).first
+    first = prior.first(whole_hyper.astype(np.float32), size[1], size[2], offsets)
+    symbols = np.where(board, choose(0, first), 0)
+    second = prior.second(known_half(symbols, first), first.state, offsets)
+    symbols = np.where(board, symbols, choose(1, second))
+    return CodedLatent(symbols, *merge_passes(symbols, first, second))
+
+
+def whole_hyper(symbols: I32, tables: LatentTables) -> I32:
+    """The hyper latent's integers: its symbols and the means of its channels."""
+    return symbols + tables.hyper_means[:, None, None].astype(np.int32)
+
+
+def read_hyper(data: bytes, size: tuple[int, int], q_256: int, tables: LatentTables) -> I32:
+    """The symbols of a hyper latent of that many rows and columns; raises BrokenString."""
+    channels = len(tables.hyper_means)
+    reader = StringReader(data, tables.hyper)
+    hyper = reader.read(hyper_rows(np.empty((channels, *size), np.int32), q_256, tables))
+    reader.finish()
+    hyper = hyper.reshape(channels, *size)
+    if np.abs(whole_hyper(hyper, tables)).max() > HYPER_LIMIT:
+        raise BrokenString(f"a hyper latent is beyond {HYPER_LIMIT}")
+    return hyper
+
+
+class LatentReader:
+    """Chooses the symbols that the slices of a latent section hold; raises BrokenString."""
+
+    def __init__(self, slices: tuple[Slice, ...], size: tuple[int, int, int], tables: LatentTables) -> None:
+        self._size = size
+        self._readers = [StringReader(each.string, tables.latent) for each in slices]
+        self._places = [checkerboard(*size, each.start_row, each.rows).passes for each in slices]
+
+    def __call__(self, number: int, predicted: PriorOutput) -> I32:
+        symbols = np.zeros(self._size, np.int32)
+        flat, rows = symbols.ravel(), predicted.indexes.ravel()
+        for reader, places in zip(self._readers, self._places, strict=True):
+            flat[places[number]] = reader.read(rows[places[number]])
+        return symbols
+
+    def finish(self) -> None:
+        """Check that the strings held this latent and nothing else."""
+        for reader in self._readers:
+            reader.finish()

@@ -1,0 +1,48 @@
+"""When a frame is not coded at all, but shows its first reference once more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from zvc69_cli.codec.networks import F32
+from zvc69_cli.codec.quantised import Planes
+from zvc69_cli.codec.rate import error_price
+from zvc69_cli.frames import Frame
+
+LEAST_BITS: Final = 200  # what a frame costs in which nothing is coded, skipped frames apart
+_WEIGHTS: Final = (6 / 8, 1 / 8, 1 / 8)  # of Y, U and V, as in training
+
+
+def picture_error(source: Planes, decoded: Planes, peak: int) -> float:
+    """Mean squared error of a picture, 6:1:1, of samples in 0..1.
+
+    source   padded planes in 0..1
+    decoded  padded planes in 0..peak
+    """
+    return sum(
+        weight * _mean_square(wanted - shown * np.float32(1 / peak))
+        for weight, wanted, shown in zip(_WEIGHTS, source, decoded, strict=True)
+    )
+
+
+def pays_to_skip(error: float, reference_error: float, samples: int, q_256: int) -> bool:
+    """Whether a frame that is coded no better than its reference is worth no bits.
+
+    error            of the reference, shown in the frame's place
+    reference_error  of the reference in its own place when it was coded. Coding would hardly end below it; and since
+                     skipped frames hand it on as it is, small changes add up until one is coded
+    samples          of luma
+    """
+    return error_price(q_256) * (error - reference_error) * samples < LEAST_BITS
+
+
+def same_picture(one: Frame, other: Frame) -> bool:
+    """Whether two frames are equal in every sample."""
+    return all(np.array_equal(a, b) for a, b in ((one.y, other.y), (one.u, other.u), (one.v, other.v)))
+
+
+def _mean_square(difference: F32) -> float:
+    flat = difference.ravel()
+    return float(flat @ flat) / flat.size
