@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.measure.pictures import noisy
-from zvc69_cli.errors import OutputError, UsageError
+from zvc69_cli.errors import InputError, OutputError, UsageError
 from zvc69_cli.frames import Frame, VideoFormat
-from zvc69_cli.measure import intra_bench
+from zvc69_cli.measure import bench, intra_bench
 from zvc69_cli.measure.bench_report import About, json_text, markdown
 from zvc69_cli.measure.comparison import compare, group_curve
 from zvc69_cli.measure.curves import draw_curves
-from zvc69_cli.measure.peers import X264, Coded, is_available
-from zvc69_cli.measure.store import Measurement, Store
+from zvc69_cli.measure.peers import X264_INTRA as X264
+from zvc69_cli.measure.peers import Coded, is_available
+from zvc69_cli.measure.store import KindTotals, Measurement, Store
 
 pytest.importorskip("bjontegaard", reason="the extra [measure] is missing")
 pytest.importorskip("matplotlib", reason="the extra [measure] is missing")
@@ -104,8 +105,28 @@ def test_the_report_holds_the_figures_and_the_notes() -> None:
     assert document["bd_rates"]["clips"][0]["bd_rates"][0]["percent"] == pytest.approx(20)
 
 
+def test_a_codec_by_itself_has_no_table_of_bd_rates() -> None:
+    alone = [each for each in made_up() if each.codec == "zvc69"]
+    text = markdown(ABOUT, alone, compare(alone, "zvc69"), ["a section"])
+    assert text.startswith("zvc69 by itself. Made up.")
+    assert "| photos/a" not in text
+    assert "a section" in text
+
+
+def test_an_earlier_run_is_read_back_for_the_clips_that_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    path.write_text(json_text(ABOUT, made_up(), compare(made_up(), "zvc69")))
+    now = [each for each in made_up() if each.clip == "a"] + [replace(made_up()[-1], clip="b", frame_count=9)]
+    earlier = bench.earlier_curves(path, "zvc69", "zvc69 before", now)
+    assert {(each.clip, each.codec) for each in earlier} == {("a", "zvc69 before")}
+    assert replace(earlier[0], codec="zvc69") == made_up()[0]
+    path.write_text("{}")
+    with pytest.raises(InputError, match="not the JSON of a bench"):
+        bench.earlier_curves(path, "zvc69", "zvc69 before", now)
+
+
 def test_the_picture_has_a_panel_for_each_clip_and_each_mean(tmp_path: Path) -> None:
-    panels = intra_bench.panels_of(made_up())
+    panels = bench.panels_of(made_up())
     assert [panel.title for panel in panels] == ["mean of photos (2)", "photos/a", "photos/b", "c"]
     draw_curves(panels, tmp_path / "curves.png", "Made up")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -121,6 +142,14 @@ def test_what_was_measured_is_found_again_by_content_and_settings(tmp_path: Path
     assert store.find("content", "others") is None
     assert store.find("other", "settings") is None
     assert Store(None).find("content", "settings") is None
+
+
+def test_a_kept_result_keeps_the_kinds_of_its_frames(tmp_path: Path) -> None:
+    kinds = (KindTotals(kind="P", frame_count=2, size_bytes=100, motion_bytes=10, psnr_db=33.0),)
+    one = replace(made_up()[0], kinds=kinds)
+    store = Store(tmp_path)
+    store.keep("content", "settings", one)
+    assert store.find("content", "settings") == one
 
 
 def test_a_kept_result_that_is_damaged_is_measured_again(tmp_path: Path) -> None:
@@ -145,6 +174,9 @@ class StandInCodec:
     def encode_intra(self, frames: Sequence[Frame], video: VideoFormat, q: int) -> Coded:
         decoded = tuple(noisy(frame, seed=q, strength=18 / (1 + q / 8)) for frame in frames)
         return Coded(stream_bytes=60 + 12 * q, text_bytes=0, frames=decoded, encode_s=0.0, decode_s=0.0)
+
+
+RATES = intra_bench.rates_of(StandInCodec(), intra_bench.DEFAULT_QS)
 
 
 @pytest.fixture
@@ -189,17 +221,17 @@ def test_the_command_measures_and_writes_every_report(
 def test_a_second_run_encodes_nothing_with_the_peers(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = intra_bench.BenchSettings(data=folder, peers=(X264,), cache=tmp_path / "cache")
-    before, _ = intra_bench.run_bench(settings, StandInCodec())
-    monkeypatch.setattr(intra_bench, "encode_intra", lambda *_: pytest.fail("encoded again"))
-    after, _ = intra_bench.run_bench(settings, StandInCodec())
+    settings = bench.BenchSettings(data=folder, peers=(X264,), cache=tmp_path / "cache")
+    before, _ = bench.run_bench(settings, RATES)
+    monkeypatch.setattr(bench, "code_with", lambda *_: pytest.fail("encoded again"))
+    after, _ = bench.run_bench(settings, RATES)
     assert [each for each in after if each.codec == "x264"] == [each for each in before if each.codec == "x264"]
 
 
 def test_a_peer_that_this_machine_lacks_is_left_out_by_name(folder: Path) -> None:
     missing = replace(X264, name="x999", encoder="libx999")
-    settings = intra_bench.BenchSettings(data=folder, peers=(missing,))
-    measurements, notes = intra_bench.run_bench(settings, StandInCodec())
+    settings = bench.BenchSettings(data=folder, peers=(missing,))
+    measurements, notes = bench.run_bench(settings, RATES)
     assert {each.codec for each in measurements} == {"zvc69"}
     assert notes == ["x999 is left out: this PyAV has no libx999"]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from zvc69_cli.errors import InputError
-from zvc69_cli.measure.clips import find_clips, read_clip
+from zvc69_cli.measure.clips import VIDEOS, find_clips, read_clip
 
 
 @pytest.fixture
@@ -29,11 +29,15 @@ def folder(tmp_path: Path) -> Path:
 def test_pictures_and_videos_are_found_in_order(folder: Path) -> None:
     assert [path.name for path in find_clips(folder, "*")] == ["flat.y4m", "a.png", "b.png"]
     assert [path.name for path in find_clips(folder, "[ab]")] == ["a.png", "b.png"]
+    assert [path.name for path in find_clips(folder, "b,flat")] == ["flat.y4m", "b.png"]
+    assert [path.name for path in find_clips(folder, "*", VIDEOS)] == ["flat.y4m"]
 
 
 def test_a_folder_without_clips_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="holds no png"):
         find_clips(folder, "nothing*")
+    with pytest.raises(InputError, match="'nothing'"):
+        find_clips(folder, "flat,nothing")
     with pytest.raises(InputError, match="is not a folder"):
         find_clips(folder / "missing", "*")
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from zvc69_cli.measure.bd_rate import BdRate
 from zvc69_cli.measure.comparison import Comparison, Row, group_curve
@@ -27,16 +28,23 @@ class About:
     notes: tuple[str, ...]
 
 
-def markdown(about: About, measurements: Sequence[Measurement], comparison: Comparison) -> str:
-    """Tables of BD-rates and of the mean curves, with the settings below them."""
-    parts = [
-        f"BD-rate of {comparison.tested} in percent (below 0: fewer bits at equal PSNR 6:1:1). {about.title}.",
-        _table(
-            ["clip", *(anchor.title for anchor in comparison.anchors)],
-            [_cells(row) for row in (*comparison.clips, *comparison.summaries)],
-        ),
-        *_rate_tables(measurements),
-    ]
+def markdown(
+    about: About,
+    measurements: Sequence[Measurement],
+    comparison: Comparison,
+    sections: Sequence[str] = (),
+) -> str:
+    """Tables of BD-rates and of the mean curves, then `sections`, with the settings below them."""
+    parts = [f"{comparison.tested} by itself. {about.title}."]
+    if comparison.anchors:
+        parts = [
+            f"BD-rate of {comparison.tested} in percent (below 0: fewer bits at equal PSNR 6:1:1). {about.title}.",
+            table(
+                ["clip", *(anchor.title for anchor in comparison.anchors)],
+                [_cells(row) for row in (*comparison.clips, *comparison.summaries)],
+            ),
+        ]
+    parts += [*_rate_tables(measurements), *sections]
     parts += [f"- {name}: {settings}" for name, settings in about.codecs]
     parts += [f"- {note}" for note in about.notes]
     if any(each is not None and each.is_narrow for row in comparison.clips for each in row.bd_rates):
@@ -49,21 +57,31 @@ def markdown(about: About, measurements: Sequence[Measurement], comparison: Comp
     return _joined(parts)
 
 
-def json_text(about: About, measurements: Sequence[Measurement], comparison: Comparison) -> str:
-    """Everything measured, and everything computed from it."""
+def json_text(
+    about: About,
+    measurements: Sequence[Measurement],
+    comparison: Comparison,
+    timings: Sequence[Measurement] = (),
+) -> str:
+    """Everything measured, and everything computed from it.
+
+    timings  encodes that were made for their times
+    """
     document = {
         "about": asdict(about),
         "bd_rates": asdict(comparison),
-        "measurements": [
-            {
-                **asdict(each),
-                "bits_per_pixel": each.bits_per_pixel,
-                "bits_per_pixel_as_written": each.bits_per_pixel_as_written,
-            }
-            for each in measurements
-        ],
+        "measurements": [_as_json(each) for each in measurements],
+        "timings": [_as_json(each) for each in timings],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _as_json(each: Measurement) -> dict[str, Any]:
+    return {
+        **asdict(each),
+        "bits_per_pixel": each.bits_per_pixel,
+        "bits_per_pixel_as_written": each.bits_per_pixel_as_written,
+    }
 
 
 def _rate_tables(measurements: Sequence[Measurement]) -> list[str]:
@@ -77,7 +95,7 @@ def _rate_tables(measurements: Sequence[Measurement]) -> list[str]:
         widest = max(len(row) for row in rows)
         filled = [row + [""] * (widest - len(row)) for row in rows]
         tables.append(f"Bits a pixel / PSNR 6:1:1 in dB, means over {group or 'clips'}:")
-        tables.append(_table(["codec", *(f"rate {number}" for number in range(1, widest))], filled))
+        tables.append(table(["codec", *(f"rate {number}" for number in range(1, widest))], filled))
     return tables
 
 
@@ -91,7 +109,8 @@ def _percent(each: BdRate | None) -> str:
     return f"{each.percent:+.1f}{' ?' if each.is_narrow else ''}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its columns aligned for those who read it as text."""
     widths = [max(len(line[column]) for line in (head, *rows)) for column in range(len(head))]
     lines = [_line(head, widths), "|".join(["", *("-" * (width + 2) for width in widths), ""])]
     return "\n".join([*lines, *(_line(row, widths) for row in rows)])

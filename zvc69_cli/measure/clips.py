@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from fractions import Fraction
@@ -28,10 +29,12 @@ BT601: Final = ColourTags(matrix=6, colour_range=1)
 class Clip:
     """Frames to measure with.
 
+    path   the file that they are from
     name   of the file, without its suffix
     group  the folder that the file lies in when that is not the folder searched; "" otherwise
     """
 
+    path: Path
     name: str
     group: str
     video: VideoFormat
@@ -52,25 +55,28 @@ class Clip:
         return digest.hexdigest()
 
 
-def find_clips(folder: Path, pattern: str) -> list[Path]:
+def find_clips(folder: Path, patterns: str, suffixes: Sequence[str] = PICTURES + VIDEOS) -> list[Path]:
     """Files of a folder, and of the folders in it, that can be measured with, by name.
 
-    pattern  of names without suffix, as a shell has it
-    raises   InputError where there are none
+    patterns  of names without suffix, as a shell has them, with commas between; each has to match something
+    raises    InputError where one matches nothing
     """
     if not folder.is_dir():
         raise InputError(str(folder), "is not a folder", "Name a folder that holds png, mkv, mp4 or y4m files.")
     inside = sorted([*folder.glob("*"), *folder.glob("*/*")])
-    found = [
-        path for path in inside if path.suffix.lower() in PICTURES + VIDEOS and fnmatch(path.stem, pattern)
-    ]
-    if not found:
-        raise InputError(
-            str(folder),
-            f"holds no png, mkv, mp4 or y4m file whose name matches {pattern!r}",
-            "Name a folder with test clips, or another pattern.",
-        )
-    return found
+    usable = [path for path in inside if path.suffix.lower() in suffixes]
+    found: set[Path] = set()
+    for pattern in patterns.split(","):
+        matching = [path for path in usable if fnmatch(path.stem, pattern.strip())]
+        if not matching:
+            kinds = ", ".join(suffix.removeprefix(".") for suffix in suffixes[:-1])
+            raise InputError(
+                str(folder),
+                f"holds no {kinds} or {suffixes[-1].removeprefix('.')} file whose name matches {pattern!r}",
+                "Name a folder with test clips, or another pattern.",
+            )
+        found.update(matching)
+    return sorted(found)
 
 
 def read_clip(path: Path, folder: Path, frame_limit: int | None) -> Clip:
@@ -82,7 +88,7 @@ def read_clip(path: Path, folder: Path, frame_limit: int | None) -> Clip:
     is_picture = path.suffix.lower() in PICTURES
     video, frames = _read_picture(path) if is_picture else _read_video(path, frame_limit)
     group = path.parent.name if path.parent != folder else ""
-    return Clip(name=path.stem, group=group, video=video, frames=frames)
+    return Clip(path=path, name=path.stem, group=group, video=video, frames=frames)
 
 
 def _read_picture(path: Path) -> tuple[VideoFormat, tuple[Frame, ...]]:

@@ -66,7 +66,7 @@ def draw_curves(panels: Sequence[Panel], path: Path, title: str) -> None:
         axes.set_ylabel("PSNR 6:1:1, dB")
         axes.grid(visible=True, which="both", alpha=0.25)
         if number == 0:
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="lower right")
     try:
         figure.savefig(path)
     except OSError as cause:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from io import BytesIO
-from typing import cast
 
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.networks import Networks
+from zvc69_cli.codec.gop import Scheduler
 from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
-from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.reader import StreamReader
 from zvc69_cli.container.writer import StreamWriter
 from zvc69_cli.frames import Frame, Packet, VideoFormat
+from zvc69_cli.measure.one_engine import bundle_of, load_engine
 from zvc69_cli.measure.peers import Coded
-from zvc69_cli.runtime.bundle import Bundle, find_bundle
-from zvc69_cli.runtime.providers import choose_device
-from zvc69_cli.runtime.sessions import load_networks
+from zvc69_cli.runtime.bundle import Bundle
 from zvc69_cli.runtime.settings import RunSettings
 
 
@@ -27,10 +24,9 @@ class IntraCodec:
     """One bundle on one device; raises RuntimeUnavailable where either is missing."""
 
     def __init__(self, bundle_name: str, settings: RunSettings) -> None:
-        self.bundle: Bundle = find_bundle(bundle_name)
-        networks = load_networks(self.bundle, choose_device(settings.device), settings.threads)
-        self._networks = cast(Networks, networks)  # each room has a PriorOutput of its own, of the same fields
-        self._tables = CodecTables.from_arrays(self.bundle.arrays)
+        self.bundle: Bundle = bundle_of(bundle_name)
+        engine = load_engine(self.bundle, settings)
+        self._networks, self._tables = engine.networks, engine.tables
 
     def encode_intra(self, frames: Sequence[Frame], video: VideoFormat, q: int) -> Coded:
         """Every frame as an intra frame at quality index q, and what a decoder makes of the stream.
@@ -66,8 +62,10 @@ class IntraCodec:
         )
         out = BytesIO()
         writer = StreamWriter(out, header)
+        scheduler = Scheduler(video, settings, encoder.base_q_256)
         for frame in frames:
-            writer.write_packet(encoder.pack(encoder.quantise(frame)))
+            for planned in scheduler.push(frame):  # one, a keyframe
+                writer.write_packet(encoder.pack(encoder.quantise(planned)))
         writer.close()
         return out.getvalue()
 

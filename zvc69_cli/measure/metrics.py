@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,7 +64,11 @@ def psnr_611(reference: Frame, distorted: Frame) -> float:
 
 def mean_psnr(pairs: Iterable[tuple[Frame, Frame]]) -> PlanePsnr:
     """The means over (reference, distorted) frames; raises ValueError where there are none."""
-    each = [frame_psnr(reference, distorted) for reference, distorted in pairs]
+    return mean_of([frame_psnr(reference, distorted) for reference, distorted in pairs])
+
+
+def mean_of(each: Sequence[PlanePsnr]) -> PlanePsnr:
+    """The means over frames; raises ValueError where there are none."""
     if not each:
         raise ValueError("no frames to compare")
     return PlanePsnr(

@@ -1,11 +1,11 @@
-"""The codecs to compare with, all-intra, through the encoders that PyAV carries."""
+"""The codecs to compare with, all-intra and as video, through the encoders that PyAV carries."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -22,12 +22,26 @@ RATE_OF_THE_RATELESS: Final = Fraction(25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CodedFrame:
+    """What a stream holds of one frame.
+
+    size_bytes    of its coded sections
+    motion_bytes  of these, what codes motion
+    """
+
+    kind: str
+    size_bytes: int
+    motion_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coded:
     """What came of encoding and decoding a clip.
 
     stream_bytes  of the whole stream, headers and container included
     text_bytes    of these, a text in which the encoder describes itself: its options, not the picture
     frames        as decoded, in display order
+    stored        what the stream holds of each, in display order; empty where nobody looked
     """
 
     stream_bytes: int
@@ -35,6 +49,7 @@ class Coded:
     frames: tuple[Frame, ...]
     encode_s: float
     decode_s: float
+    stored: tuple[CodedFrame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +57,7 @@ class Peer:
     """One encoder, and how it is called: FFmpeg's names and options.
 
     rate_factors  what to measure at, fewest bits first
+    one_thread    options to add, so that it takes one thread and no more
     is_text       whether a NAL unit that begins with these bytes is the encoder's text about itself; None where
                   it writes none
     """
@@ -51,12 +67,17 @@ class Peer:
     decoder: str
     options: tuple[tuple[str, str], ...]
     rate_factors: tuple[float, ...]
+    one_thread: tuple[tuple[str, str], ...] = ()
     is_text: Callable[[bytes], bool] | None = None
+
+    def options_with(self, threads: int) -> dict[str, str]:
+        """What FFmpeg is given on that many threads, the rate factor apart."""
+        return {**dict(self.options), **(dict(self.one_thread) if threads == 1 else {})}
 
     @property
     def settings(self) -> str:
         """The options and library versions that its results depend on, as one line."""
-        options = " ".join(f"{name}={value}" for name, value in self.options)
+        options = " ".join(f"{name}={value}" for name, value in self.options_with(1).items())
         libraries = " ".join(
             f"{name} {'.'.join(map(str, version))}"
             for name, version in av.library_versions.items()
@@ -73,38 +94,50 @@ def _is_hevc_text(unit: bytes) -> bool:
     return unit[0] >> 1 & 63 == 39 and unit[2:3] == b"\x05"  # prefix SEI, user data unregistered
 
 
-# With a keyframe distance of 1, x264 and x265 turn their lookahead off and give more bits at the same crf:
-# 26..51 covers the qualities that 18..43 does with longer distances. One thread, so that no machine changes a
-# result: with more, x264 cuts pictures into slices. (SVT-AV1 gives the same bytes with any number.)
+# One thread, so that no machine changes a result: with more, x264 cuts pictures into slices or looks less far
+# ahead. (SVT-AV1 gives the same bytes with any number.) Each keeps the distance of keyframes that it has by itself.
 X264: Final = Peer(
     name="x264",
     encoder="libx264",
     decoder="h264",
-    options=(("preset", "medium"), ("tune", "psnr"), ("g", "1")),
-    rate_factors=(51, 46, 41, 36, 31, 26),
+    options=(("preset", "medium"), ("tune", "psnr")),
+    rate_factors=(43, 38, 33, 28, 23, 18),
     is_text=_is_h264_text,
 )
 X265: Final = Peer(
     name="x265",
     encoder="libx265",
     decoder="hevc",
-    options=(
-        ("preset", "medium"),
-        ("tune", "psnr"),
-        ("g", "1"),
-        ("x265-params", "log-level=error:pools=none:frame-threads=1"),
-    ),
-    rate_factors=(51, 46, 41, 36, 31, 26),
+    options=(("preset", "medium"), ("tune", "psnr"), ("x265-params", "log-level=error")),
+    rate_factors=(43, 38, 33, 28, 23, 18),
+    one_thread=(("x265-params", "log-level=error:pools=none:frame-threads=1"),),
     is_text=_is_hevc_text,
 )
 SVT_AV1: Final = Peer(
     name="SVT-AV1",
     encoder="libsvtav1",
     decoder="libdav1d",
-    options=(("preset", "6"), ("g", "1")),
-    rate_factors=(63, 58, 50, 40, 30, 20),
+    options=(("preset", "6"), ("svtav1-params", "tune=1")),  # 1: PSNR
+    rate_factors=(63, 60, 50, 40, 30, 20),
 )
-PEERS: Final = (X264, X265, SVT_AV1)
+VIDEO_PEERS: Final = (X264, X265, SVT_AV1)
+
+# With a keyframe distance of 1, x264 and x265 turn their lookahead off and give more bits at the same crf:
+# 26..51 covers the qualities that 18..43 does with longer distances.
+X264_INTRA: Final = replace(
+    X264,
+    options=(("preset", "medium"), ("tune", "psnr"), ("g", "1")),
+    rate_factors=(51, 46, 41, 36, 31, 26),
+)
+X265_INTRA: Final = replace(
+    X265,
+    options=(("preset", "medium"), ("tune", "psnr"), ("g", "1"), ("x265-params", "log-level=error")),
+    rate_factors=(51, 46, 41, 36, 31, 26),
+)
+SVT_AV1_INTRA: Final = replace(
+    SVT_AV1, options=(("preset", "6"), ("g", "1")), rate_factors=(63, 58, 50, 40, 30, 20)
+)
+INTRA_PEERS: Final = (X264_INTRA, X265_INTRA, SVT_AV1_INTRA)
 
 
 def is_available(peer: Peer) -> bool:
@@ -112,18 +145,21 @@ def is_available(peer: Peer) -> bool:
     return peer.encoder in av.codecs_available and peer.decoder in av.codecs_available
 
 
-def encode_intra(peer: Peer, frames: Sequence[Frame], video: VideoFormat, rate_factor: float) -> Coded:
-    """Every frame as an intra frame at one rate factor, and what a decoder makes of it.
+def code_with(
+    peer: Peer, frames: Sequence[Frame], video: VideoFormat, rate_factor: float, *, threads: int = 1
+) -> Coded:
+    """A clip at one rate factor, and what a decoder makes of it.
 
-    raises  RuntimeUnavailable where the encoder is missing or refuses the video
+    threads  of encoder and decoder, 0 for as many as they like; results are comparable on 1 only
+    raises   RuntimeUnavailable where the encoder is missing or refuses the video
     """
     # SVT-AV1 prints its settings past FFmpeg's log; it reads this once, when it is first used. 1: errors only.
     os.environ.setdefault("SVT_LOG", "1")
     started = time.perf_counter()
     try:
-        packets = _encode(peer, frames, video, rate_factor)
+        packets = _encode(peer, frames, video, rate_factor, threads)
         encoded = time.perf_counter()
-        decoded = _decode(peer, packets)
+        decoded = _decode(peer, packets, threads)
     except (av.FFmpegError, ValueError) as cause:
         raise RuntimeUnavailable(
             peer.name,
@@ -148,7 +184,7 @@ def encode_intra(peer: Peer, frames: Sequence[Frame], video: VideoFormat, rate_f
 
 
 def _encode(
-    peer: Peer, frames: Sequence[Frame], video: VideoFormat, rate_factor: float
+    peer: Peer, frames: Sequence[Frame], video: VideoFormat, rate_factor: float, threads: int
 ) -> list[av.Packet[av.VideoStream]]:
     context = av.CodecContext.create(peer.encoder, "w")
     assert isinstance(context, VideoCodecContext)
@@ -156,8 +192,8 @@ def _encode(
     context.width, context.height = video.width, video.height
     context.pix_fmt = PIXEL_FORMATS[video.bit_depth]
     context.framerate, context.time_base = rate, 1 / rate
-    context.thread_count = 1
-    context.options = {**dict(peer.options), "crf": f"{rate_factor:g}"}
+    context.thread_count = threads
+    context.options = {**peer.options_with(threads), "crf": f"{rate_factor:g}"}
     packets: list[av.Packet[av.VideoStream]] = []
     for number, frame in enumerate(frames):
         pixel_format = PIXEL_FORMATS[video.bit_depth]
@@ -167,10 +203,10 @@ def _encode(
     return packets + context.encode(None)
 
 
-def _decode(peer: Peer, packets: Sequence[av.Packet[av.VideoStream]]) -> tuple[Frame, ...]:
+def _decode(peer: Peer, packets: Sequence[av.Packet[av.VideoStream]], threads: int) -> tuple[Frame, ...]:
     context = av.CodecContext.create(peer.decoder, "r")
     assert isinstance(context, VideoCodecContext)
-    context.thread_count = 1
+    context.thread_count = threads
     pictures: list[av.VideoFrame] = []
     for packet in packets:
         pictures += context.decode(packet)
