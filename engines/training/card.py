@@ -1,12 +1,14 @@
 """The README of a bundle, made by measuring it: `python -m engines.training.card CHECKPOINT --test FOLDER`.
 
-Writes README.md, loss.png and curves.png into the bundle's folder; the bundle's hash does not cover them.
+Writes README.md, loss.png, curves.png and curves_video.png into the bundle's folder; the bundle's hash covers none.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,16 +19,19 @@ import numpy as np
 from engines.training.checkpoint import Checkpoint, load_checkpoint
 from engines.training.export import ExportFailed
 from engines.training.model import Q_LEVELS
+from engines.training.motion import SEARCH_CELL, SEARCHED
 from zvc69_cli.codec.encoder import Encoder
+from zvc69_cli.codec.gop import Scheduler
 from zvc69_cli.codec.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import Frame, VideoFormat
-from zvc69_cli.measure import intra_bench
+from zvc69_cli.measure import intra_bench, video_bench
+from zvc69_cli.measure.bench_report import table
 from zvc69_cli.measure.clips import find_clips, read_clip
 from zvc69_cli.measure.speed_bench import processor_name
-from zvc69_cli.runtime.bundle import FILES, Bundle, load_bundle
+from zvc69_cli.runtime.bundle import Bundle, load_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import load_networks
 
@@ -50,28 +55,92 @@ GRID_PIXELS = {
         "prior.first": 256,
         "prior.second": 256,
     },
-    "synthesise": {"up": 256, "synthesis": 64, "exit": 64},
+    "synthesise": {"up": 256, "mix": 64, "synthesis": 64, "exit": 64},
 }
 
+# Those of the network of P and B frames, its coder apart. Each reference is searched, and its motion predicted.
+SEARCH_GRID_PIXELS = {
+    f"search.levels.{level}": (SEARCH_CELL * scale) ** 2 for level, scale in enumerate(SEARCHED)
+}
+MOTION_GRID_PIXELS = {
+    f"motion_prior.{name}.{level}": 1024 // 4**level for name in ("first", "second") for level in range(3)
+}
+CONTEXT_GRID_PIXELS = {"context_blocks": 64}
+BLENDING_GRID_PIXELS = {"mask": 64}
+CODER = "coder."
 
-def kilo_macs_a_pixel(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+
+def kilo_macs_a_pixel(arrays: Mapping[str, Any]) -> dict[str, float]:
     """Thousands of multiplications for a luma pixel, by network."""
-    totals = dict.fromkeys(GRID_PIXELS, 0.0)
+    return {network: _kilo_macs(arrays, grids) for network, grids in GRID_PIXELS.items()}
+
+
+def inter_kilo_macs(weights: Mapping[str, Any], references: int) -> dict[str, float]:
+    """The same of a P or a B frame, which has one reference or two; comparing samples in the search is not counted."""
+    coder = {name.removeprefix(CODER): each for name, each in weights.items() if name.startswith(CODER)}
+    prediction = _kilo_macs(weights, CONTEXT_GRID_PIXELS)
+    if references > 1:
+        prediction += _kilo_macs(weights, BLENDING_GRID_PIXELS)
+    return {
+        "motion search": references * _kilo_macs(weights, SEARCH_GRID_PIXELS),
+        "motion prior": references * _kilo_macs(weights, MOTION_GRID_PIXELS),
+        "prediction": prediction,
+        **kilo_macs_a_pixel(coder),
+    }
+
+
+def _kilo_macs(arrays: Mapping[str, Any], grids: Mapping[str, int]) -> float:
+    total = 0.0
     for name, array in arrays.items():
-        if not name.endswith(".weight"):
-            continue
-        for network, grids in GRID_PIXELS.items():
-            for beginning, pixels in grids.items():
-                if name.startswith((f"{beginning}.", f"{beginning}_", f"{beginning}0", f"{beginning}1")):
-                    totals[network] += array.size / pixels / 1000
-    return totals
+        for beginning, pixels in grids.items():
+            is_of = name.startswith((f"{beginning}.", f"{beginning}_", f"{beginning}0", f"{beginning}1"))
+            if is_of and name.endswith(".weight"):
+                total += math.prod(array.shape) / pixels / 1000
+    return total
 
 
-def card(bundle: Bundle, checkpoint: Checkpoint, bench: str, data_note: str, equal_elements: int) -> str:
-    """The text of the README."""
+def macs_table(checkpoint: Checkpoint) -> str:
+    """What each kind of frame costs; to encode includes the reconstruction that others are predicted from."""
+    kinds = {"I": kilo_macs_a_pixel(checkpoint.weights)}
+    if checkpoint.inter is not None:
+        kinds |= {kind: inter_kilo_macs(checkpoint.inter, number) for kind, number in (("P", 1), ("B", 2))}
+    parts = list(max(kinds.values(), key=len))
+    rows = []
+    for kind, macs in kinds.items():
+        encode = sum(macs.values())
+        decode = encode - macs["analyse"] - macs.get("motion search", 0)
+        rows.append([kind, *(f"{macs.get(part, 0):.2f}" for part in parts), f"{encode:.1f}", f"{decode:.1f}"])
+    return table(["kMAC a pixel", *parts, "to encode", "to decode"], rows)
+
+
+def video_section(checkpoint: Checkpoint, bench: str, ablations: str) -> list[str]:
+    """The lines about whole clips."""
+    trained = [f"{stage} {count / 1e9:.2f}" for stage, count in checkpoint.pixels.items() if "inter" in stage]
+    lines = ["## Video", ""]
+    if trained:
+        lines += [f"P and B frames were trained on {', '.join(trained)} gigapixels (luma samples).", ""]
+    lines += ["![curves of video](curves_video.png)", "", bench.strip(), "", macs_table(checkpoint), ""]
+    if ablations:
+        lines += ["What each part gives:", "", ablations.strip(), ""]
+    return lines
+
+
+def card(
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    bench: str,
+    data_note: str,
+    equal_elements: int,
+    video: Sequence[str] = (),
+) -> str:
+    """The text of the README.
+
+    bench  the comparison of frames that are coded by themselves
+    video  lines of `video_section`
+    """
     macs = kilo_macs_a_pixel(bundle.arrays)
-    parameters = sum(array.size for name, array in bundle.arrays.items() if not name.startswith("tables."))
-    size = sum((bundle.folder / name).stat().st_size for name in FILES)
+    parameters = sum(array.size for name, array in bundle.arrays.items() if "tables." not in name)
+    size = sum((bundle.folder / name).stat().st_size for name in bundle.files)
     trained = ", ".join(f"{stage} {pixels / 1e9:.2f} gigapixels" for stage, pixels in checkpoint.pixels.items())
     encode, decode = macs["analyse"] + macs["prior"], macs["prior"] + macs["synthesise"]
     lines = [
@@ -95,6 +164,8 @@ def card(bundle: Bundle, checkpoint: Checkpoint, bench: str, data_note: str, equ
         "",
         "![loss](loss.png)",
         "",
+        *video,
+        *(["## Pictures, and every frame a keyframe", ""] if video else []),
         "Rate and quality, all-intra, real files with every byte of the container:",
         "",
         "![curves](curves.png)",
@@ -114,7 +185,10 @@ def count_equal_elements(bundle: Bundle, frames: Sequence[tuple[VideoFormat, Fra
     tables, oracle = CodecTables.from_arrays(bundle.arrays), IntegerPrior(bundle.arrays)
     count = 0
     for video, frame in frames:
-        coded = Encoder(video, CodecSettings(qp=Q_LEVELS - 1 - q), networks, tables).quantise(frame)
+        settings = CodecSettings(qp=Q_LEVELS - 1 - q, keyint=1)
+        encoder = Encoder(video, settings, networks, tables)
+        (planned,) = Scheduler(video, settings, encoder.base_q_256).push(frame)
+        coded = encoder.quantise(planned)
         hyper = coded.hyper + tables.hyper_means[:, None, None]
         height, width = coded.symbols.shape[1:]
         board = checkerboard(len(coded.symbols), height, width, 0, height).first
@@ -134,23 +208,26 @@ def count_equal_elements(bundle: Bundle, frames: Sequence[tuple[VideoFormat, Fra
 
 
 def draw_loss(checkpoint: Checkpoint, path: Path) -> None:
-    """The history as a picture: each report in grey, their running mean in front."""
+    """The history as a picture, a panel for each network: each report in grey, their running mean in front."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in checkpoint.history if row[0] == "intra"]
-    pixels, loss = np.array([row[1] for row in rows]) / 1e9, np.array([row[2] for row in rows])
-    width = max(1, min(25, len(loss) // 8))
-    smooth = np.convolve(loss, np.ones(width) / width, "valid")
-    figure, axes = plt.subplots(figsize=(7, 3), dpi=90)
-    axes.plot(pixels, loss, color="0.8", linewidth=0.6)
-    axes.plot(pixels[width - 1 :], smooth, color="tab:blue", linewidth=1.4)
-    axes.set_xlabel("gigapixels trained")
-    axes.set_ylabel("loss (raw weights)")
-    axes.set_ylim(float(np.percentile(loss, 0.5)) * 0.95, float(np.percentile(loss, 97)))
-    axes.grid(alpha=0.3)
+    stages = [stage for stage in ("intra", "inter") if any(row[0] == stage for row in checkpoint.history)]
+    figure, panels = plt.subplots(1, len(stages), figsize=(7 * len(stages), 3), dpi=90, squeeze=False)
+    for axes, stage in zip(panels[0], stages, strict=True):
+        rows = [row for row in checkpoint.history if row[0] == stage]
+        pixels, loss = np.array([row[1] for row in rows]) / 1e9, np.array([row[2] for row in rows])
+        width = max(1, min(25, len(loss) // 8))
+        smooth = np.convolve(loss, np.ones(width) / width, "valid")
+        axes.plot(pixels, loss, color="0.8", linewidth=0.6)
+        axes.plot(pixels[width - 1 :], smooth, color="tab:blue", linewidth=1.4)
+        axes.set_title(stage, fontsize=9)
+        axes.set_xlabel("gigapixels trained")
+        axes.set_ylabel("loss (raw weights)")
+        axes.set_ylim(float(np.percentile(loss, 0.5)) * 0.95, float(np.percentile(loss, 97)) * 1.02)
+        axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
@@ -161,32 +238,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--test", type=Path, required=True, help="folder of test clips and pictures")
     parser.add_argument("--bundle", type=Path, default=Path("engines/zvc69-s"))
-    parser.add_argument("--frames", default="10", help="first frames of each clip in the comparison as video")
-    parser.add_argument("--clips", default="*_*", help="names of the clips that are compared as video")
+    parser.add_argument("--frames", default="10", help="first frames of each clip in the all-intra comparison")
+    parser.add_argument(
+        "--video-frames", default="all", help="those in the comparison as video; 0 leaves that out"
+    )
+    parser.add_argument("--clips", default="*_*", help="names of the clips, as a shell matches them")
+    parser.add_argument("--ablations", type=Path, help="JSON of `python -m engines.training.ablations`")
     parser.add_argument("--cache", type=Path, help="keeps the peers' results")
     parser.add_argument("--data-note", default="see the manifest", help="what it was trained on, in words")
-    parser.add_argument("--json", type=Path, help="every measurement")
+    parser.add_argument("--json", type=Path, help="every measurement of pictures")
+    parser.add_argument("--video-json", type=Path, help="every measurement of video")
     asked = parser.parse_args(arguments)
     bundle = load_bundle(asked.bundle)
     checkpoint = load_checkpoint(asked.checkpoint)
     beside = asked.bundle / "bench.md"
-    common: list[Any] = ["--data", asked.test, "--bundle", bundle.name, "--markdown", beside]
+    common: list[Any] = ["--data", asked.test, "--bundle", asked.bundle, "--markdown", beside]
     common += ["--cache", asked.cache] if asked.cache else []
-    # Pictures beside everybody; clips as video beside those that take seconds and not minutes a rate.
-    as_video = ["--frames", asked.frames, "--only", asked.clips, "--peers", "x264,x265"]
-    of_pictures: list[Any] = ["--frames", "1", "--picture", asked.bundle / "curves.png"]
+    # Pictures beside everybody; all-intra clips beside those that take seconds and not minutes a rate.
+    all_intra = [
+        "--bundle",
+        bundle.name,
+        "--frames",
+        asked.frames,
+        "--only",
+        asked.clips,
+        "--peers",
+        "x264,x265",
+    ]
+    of_pictures = ["--frames", "1", "--picture", asked.bundle / "curves.png"]
     of_pictures += ["--json", asked.json] if asked.json else []
+    of_video = ["--frames", asked.video_frames, "--clips", asked.clips]
+    of_video += ["--picture", asked.bundle / "curves_video.png"]
+    of_video += ["--json", asked.video_json] if asked.video_json else []
+    calls = [(intra_bench.main, of_pictures), (intra_bench.main, all_intra)]
+    calls += [(video_bench.main, of_video)] if asked.video_frames != "0" else []
     tables = []
-    for call in (of_pictures, as_video):
-        code = intra_bench.main([str(each) for each in common + call])
+    for bench, arguments_of in calls:
+        code = bench([str(each) for each in common + arguments_of])
         if code:
             return code
         tables.append(beside.read_text(encoding="utf-8"))
+    ablations = json.loads(asked.ablations.read_text(encoding="utf-8"))["text"] if asked.ablations else ""
+    video = video_section(checkpoint, tables[2], ablations) if len(tables) > 2 else []
     draw_loss(checkpoint, asked.bundle / "loss.png")
     clips = [read_clip(path, asked.test, 1) for path in find_clips(asked.test, "*")]
     first_frames = [(clip.video, clip.frames[0]) for clip in clips]
     equal = count_equal_elements(bundle, first_frames, EXACTNESS_Q)
-    text = card(bundle, checkpoint, "\n".join(tables), asked.data_note, equal)
+    text = card(bundle, checkpoint, "\n".join(tables[:2]), asked.data_note, equal, video)
     (asked.bundle / "README.md").write_text(text, encoding="utf-8")
     beside.unlink()
     print(asked.bundle / "README.md")

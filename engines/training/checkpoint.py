@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engines.training.inter import InterNetwork
 from engines.training.model import IntraNetwork, ModelSize
 
 
@@ -21,11 +22,14 @@ class WrongCheckpoint(Exception):
 class Checkpoint:
     """What one file holds.
 
-    weights    averaged weights, float32
+    weights    averaged weights of the intra network, float32
+    inter      those of the network of P and B frames; None before it was trained
     pixels     luma samples trained on, by stage
     history    rows of stage, pixels, loss, bits a pixel, mean squared error
     optimiser  raw weights and the optimisers' state; None in a checkpoint that was made to be small
-    scales     fixed points of the prior once it has been trained as integers (engines.training.exact); else None
+    scales     fixed points of the intra prior once it has been trained as integers (engines.training.exact);
+               else None
+    inter_scales  those of the inter priors, by the layers' names in InterNetwork
     """
 
     size: ModelSize
@@ -34,10 +38,24 @@ class Checkpoint:
     history: list[tuple[str, int, float, float, float]] = field(default_factory=list)
     optimiser: dict[str, Any] | None = None
     scales: dict[str, tuple[float, float]] | None = None
+    inter: dict[str, Tensor] | None = None
+    inter_scales: dict[str, tuple[float, float]] | None = None
 
     def network(self) -> IntraNetwork:
         network = IntraNetwork(self.size)
         network.load_state_dict(self.weights)
+        return network.eval()
+
+    def inter_network(self) -> InterNetwork:
+        """Untrained where the checkpoint holds none; raises WrongCheckpoint naming the first layer that differs."""
+        network = InterNetwork(self.size)
+        if self.inter is not None:
+            wanted = network.state_dict()
+            for name in sorted(wanted.keys() | self.inter.keys()):
+                found, due = (list(each[name].shape) if name in each else None for each in (self.inter, wanted))
+                if found != due:
+                    raise WrongCheckpoint(f"inter: {name} is {found or 'missing'}, should be {due or 'absent'}")
+            network.load_state_dict(self.inter)
         return network.eval()
 
 
@@ -55,11 +73,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise WrongCheckpoint(f"{path}: {name} is {value}, should be {wanted.get(name)}")
     return Checkpoint(
         size=ModelSize(**stored["size"]),
-        weights={name: weight.float() for name, weight in stored["weights"].items()},
+        weights=_full(stored["weights"]),
         pixels=dict(stored.get("pixels", {})),
         history=[tuple(row[:5]) for row in stored.get("history", [])],
         optimiser=stored.get("optimiser"),
         scales=stored.get("scales"),
+        inter=None if stored.get("inter") is None else _full(stored["inter"]),
+        inter_scales=stored.get("inter_scales"),
     )
 
 
@@ -67,14 +87,22 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write to a name beside it, then rename: a killed or full disk leaves the one before."""
     stored = {
         "size": checkpoint.size.as_dict(),
-        "weights": {
-            name: weight.half() if weight.ndim == 4 else weight for name, weight in checkpoint.weights.items()
-        },
+        "weights": _halved(checkpoint.weights),
         "pixels": checkpoint.pixels,
         "history": checkpoint.history,
         "optimiser": checkpoint.optimiser,
         "scales": checkpoint.scales,
+        "inter": None if checkpoint.inter is None else _halved(checkpoint.inter),
+        "inter_scales": checkpoint.inter_scales,
     }
     beside = path.with_name(path.name + ".new")
     torch.save(stored, beside)
     beside.replace(path)
+
+
+def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.half() if weight.ndim == 4 else weight for name, weight in weights.items()}
+
+
+def _full(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.float() for name, weight in weights.items()}

@@ -19,6 +19,8 @@ PICTURE_SUFFIXES: Final = (".webp", ".png", ".jpg", ".jpeg")
 CLIP_SUFFIXES: Final = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".y4m")
 FRAME_SPACING: Final = 12  # frames between the pictures that a clip gives to the intra stage
 
+SHORTEST_CLIP: Final = 8  # frames; shorter ones teach nothing of pyramids
+
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -80,10 +82,48 @@ def load_pictures(folder: Path, smallest_side: int, limit: int | None = None) ->
     return pictures
 
 
+def load_clips(folder: Path, smallest_side: int, limit: int | None = None) -> list[Planes]:
+    """Planes uint8 [T, H, W] and twice [T, H/2, W/2] of every clip.
+
+    smallest_side  smaller ones are left out
+    limit          blobs to read at most
+    raises         NoTrainingData; what cannot be decoded is named, skipped and counted
+    """
+    blobs = [blob for blob in read_blobs(folder) if blob.is_clip][:limit]
+    if not blobs:
+        raise NoTrainingData(f"{folder}: no clips there, in shards (*.tar) or loose")
+    clips: list[Planes] = []
+    broken = 0
+    with ProcessPoolExecutor() as pool:
+        for blob, decoded in zip(blobs, pool.map(decode_clip, blobs), strict=True):
+            if decoded is None:
+                broken += 1
+                print(f"skipped, cannot be decoded: {blob.name}", flush=True)
+            elif len(decoded[0]) >= SHORTEST_CLIP and min(decoded[0].shape[1:]) >= smallest_side:
+                clips.append(decoded)
+    if not clips:
+        raise NoTrainingData(
+            f"{folder}: {len(blobs)} clips, {broken} broken, none of {SHORTEST_CLIP} frames and {smallest_side} a side"
+        )
+    pixels = sum(each[0].size for each in clips)
+    print(f"{len(clips)} clips, {pixels / 1e6:.0f} megapixels, {broken} files skipped", flush=True)
+    return clips
+
+
+def decode_clip(blob: Blob) -> Planes | None:
+    """All frames of a clip; None where it cannot be decoded."""
+    try:
+        frames = _clip_frames(blob, 1)
+    except Exception:  # any decoder's error means the same here: this file is not usable
+        return None
+    y, u, v = (np.stack([frame[plane] for frame in frames]) for plane in range(3))
+    return y, u, v
+
+
 def decode_blob(blob: Blob) -> list[Planes] | None:
     """Planes of a picture, or of the frames that a clip gives; None where it cannot be decoded."""
     try:
-        return _decode_clip(blob) if blob.is_clip else [_decode_picture(blob)]
+        return _clip_frames(blob, FRAME_SPACING) if blob.is_clip else [_decode_picture(blob)]
     except Exception:  # any decoder's error means the same here: this file is not usable
         return None
 
@@ -101,41 +141,56 @@ def rgb_to_planes(rgb: np.ndarray) -> Planes:
 
 
 class PixelPool:
-    """All pictures as three flat uint8 tensors on one device; crops are gathered there."""
+    """All pictures or clips as three flat uint8 tensors on one device; crops are gathered there."""
 
-    def __init__(self, pictures: list[Planes], device: torch.device) -> None:
+    def __init__(self, items: list[Planes], device: torch.device) -> None:
         self._device = device
-        self._sizes = torch.tensor([each[0].shape for each in pictures], device=device)
+        shapes = [each[0].shape if each[0].ndim == 3 else (1, *each[0].shape) for each in items]
+        self._sizes = torch.tensor(shapes, device=device)
         self._weights = self._sizes.prod(1).float()
         self._flat: list[Tensor] = []
         self._offsets: list[Tensor] = []
         for plane in range(3):
-            lengths = np.array([each[plane].size for each in pictures])
+            lengths = np.array([each[plane].size for each in items])
             self._offsets.append(torch.tensor(np.cumsum(lengths) - lengths, device=device))
-            joined = np.concatenate([each[plane].ravel() for each in pictures])
+            joined = np.concatenate([each[plane].ravel() for each in items])
             self._flat.append(torch.from_numpy(joined).to(device))
 
     def crops(self, count: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
         """Random square crops, flipped and transposed at random, float32 in 0..1: [count, 1, side, side] and halves."""
-        device = self._device
+        return self.sequences(count, side, 1)
+
+    def sequences(self, count: int, side: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `crops`, of consecutive frames: [count, frames, side, side] and halves.
+
+        A quarter of them takes every second frame where the clip is long enough, and half of them run backwards.
+        """
         chosen = torch.multinomial(self._weights, count, replacement=True)
-        height, width = self._sizes[chosen].unbind(1)
-        left, top = (
-            (torch.rand(count, device=device) * ((extent - side) // 2 + 1)).long() * 2
-            for extent in (width, height)
-        )
-        flip, transpose = (torch.rand(count, device=device) < 0.5 for _ in range(2))
+        length, height, width = self._sizes[chosen].unbind(1)
+        left, top = (self._below((extent - side) // 2 + 1, count) * 2 for extent in (width, height))
+        step = 1 + (self._coin(count, 0.25) & (length > 2 * frames)).long()
+        first = self._below(length - (frames - 1) * step, count)
+        times = first[:, None] + torch.arange(frames, device=self._device) * step[:, None]
+        times = torch.where(self._coin(count)[:, None], times.flip(1), times)
+        flip, transpose = (self._coin(count)[:, None, None, None] for _ in range(2))
         planes = []
         for plane, factor in enumerate((1, 2, 2)):
-            steps = torch.arange(side // factor, device=device)
+            steps = torch.arange(side // factor, device=self._device)
             rows, columns = (top // factor)[:, None] + steps, (left // factor)[:, None] + steps
-            stride = (width // factor)[:, None, None]
-            index = self._offsets[plane][chosen][:, None, None] + rows[:, :, None] * stride + columns[:, None]
+            wide, high = (width // factor)[:, None, None, None], (height // factor)[:, None, None, None]
+            index = self._offsets[plane][chosen][:, None, None, None] + times[:, :, None, None] * (wide * high)
+            index = index + rows[:, None, :, None] * wide + columns[:, None, None, :]
             crop = self._flat[plane][index].float() / 255
-            crop = torch.where(flip[:, None, None], crop.flip(2), crop)
-            planes.append(torch.where(transpose[:, None, None], crop.transpose(1, 2), crop)[:, None])
+            crop = torch.where(flip, crop.flip(3), crop)
+            planes.append(torch.where(transpose, crop.transpose(2, 3), crop))
         y, u, v = planes
         return y, u, v
+
+    def _coin(self, count: int, chance: float = 0.5) -> Tensor:
+        return torch.rand(count, device=self._device) < chance
+
+    def _below(self, limit: Tensor, count: int) -> Tensor:
+        return (torch.rand(count, device=self._device) * limit).long()
 
 
 def _decode_picture(blob: Blob) -> Planes:
@@ -145,7 +200,8 @@ def _decode_picture(blob: Blob) -> Planes:
     return rgb_to_planes(_even(rgb))
 
 
-def _decode_clip(blob: Blob) -> list[Planes]:
+def _clip_frames(blob: Blob, spacing: int) -> list[Planes]:
+    """Every `spacing`-th frame; raises ValueError where there is none."""
     import cv2
 
     frames = []
@@ -155,7 +211,7 @@ def _decode_clip(blob: Blob) -> list[Planes]:
         capture = cv2.VideoCapture(file.name)
         number = 0
         while capture.grab():
-            if number % FRAME_SPACING == 0:
+            if number % spacing == 0:
                 good, bgr = capture.retrieve()
                 if good:
                     frames.append(rgb_to_planes(_even(bgr[..., ::-1])))

@@ -1,7 +1,8 @@
 """A checkpoint becomes a bundle: `python -m engines.training.export CHECKPOINT --data FOLDER`.
 
-Chooses the integers of the prior on pictures of the data, fits the tables on others, writes graphs, weights and
+Chooses the integers of the priors on part of the data, fits the tables on other parts, writes graphs, weights and
 manifest, and checks itself: graphs against PyTorch, priors against the integer oracle, an encode and a decode.
+A checkpoint without a trained network of P and B frames becomes a bundle of I frames only.
 """
 
 from __future__ import annotations
@@ -10,15 +11,24 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint
-from engines.training.data import Planes, load_pictures
-from engines.training.exact import find_scales, hyper_offsets, integer_arrays, scale_offsets
+from engines.training.data import Planes, load_clips, load_pictures
+from engines.training.exact import (
+    find_inter_scales,
+    find_scales,
+    hyper_offsets,
+    integer_arrays,
+    inter_integer_arrays,
+    scale_offsets,
+)
 from engines.training.from_bundle import start_line
 from engines.training.graphs import (
     WEIGHTS_FILE,
@@ -29,20 +39,30 @@ from engines.training.graphs import (
     second_graph,
     synthesise_graph,
 )
+from engines.training.group import code_group, coding_order
+from engines.training.inter import MOTION_CHANNELS, InterNetwork
+from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
     LAMBDA_HIGH,
     LAMBDA_LOW,
     Q_LEVELS,
     IntraNetwork,
+    LatentCoder,
+    features_to_planes,
     planes_to_features,
 )
-from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables
+from engines.training.motion import FIRST_INPUTS, QUARTERS, SECOND_INPUTS, warp_planes
+from engines.training.stages import SPACINGS, split_frames
+from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.prior import MEAN_FRACTION, IntegerPrior
+from zvc69_cli.codec.gop import PlannedFrame, Scheduler
+from zvc69_cli.codec.motion_prior import IntegerMotionPrior
+from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, SCALE_LEVELS, IntegerPrior
+from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import CodecTables
-from zvc69_cli.frames import Frame, VideoFormat
+from zvc69_cli.codec.tables import CodecTables, InterTables
+from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, load_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
@@ -50,6 +70,13 @@ from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
 ALIGNMENT_BYTES = 64
 CALIBRATION_SIDE = 512
 CALIBRATION_QS = (0, 21, 42, 63)
+GROUP_FRAMES = 5
+FIT_FRAMES = 9
+FIT_CLIP_SIDE = 512
+SMALLEST_CLIP_SIDE = 256
+FRAME_TICKS = 3000  # of the usual time base, at 30 frames a second
+INTER_FIT_QPS = (4, 12, 20, 28, 36, 44, 52, 59)
+GRAPH_TOLERANCE = 0.02
 FIT_QPS = (0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 63)
 
 Arrays = dict[str, np.ndarray]
@@ -59,30 +86,47 @@ class ExportFailed(Exception):
     """A check of the export did not hold; no bundle should be made of this checkpoint."""
 
 
-def export_bundle(
-    checkpoint: Checkpoint, folder: Path, calibration: Sequence[Planes], fit: Sequence[Planes]
-) -> None:
-    """Write a whole bundle.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What an export looks at, none of it in the test set.
 
-    calibration  pictures that show how far the prior's activations reach
-    fit          other pictures, whose symbols the tables are fitted to
-    raises       ExportFailed
+    calibration  pictures that show how far the intra prior's activations reach
+    pictures     others, whose symbols the tables of I frames are fitted to
+    clips        whose groups show how far the inter priors reach, and whose symbols their tables are fitted to
     """
+
+    calibration: Sequence[Planes]
+    pictures: Sequence[Planes]
+    clips: Sequence[Planes] = ()
+
+
+def export_bundle(checkpoint: Checkpoint, folder: Path, material: Material) -> None:
+    """Write a whole bundle; raises ExportFailed."""
     network = checkpoint.network()
     arrays = _transforms(network)
-    scales = checkpoint.scales or find_scales(network.prior, lambda: run_on(network, calibration))
+    scales = checkpoint.scales or find_scales(network.prior, lambda: run_on(network, material.calibration))
     arrays |= integer_arrays(network.prior, scales)
+    inter = None if checkpoint.inter is None else checkpoint.inter_network()
+    if inter is not None:
+        arrays |= _inter_transforms(inter)
+        found = checkpoint.inter_scales or find_inter_scales(
+            inter, lambda: run_on_groups(network, inter, material.clips)
+        )
+        arrays |= inter_integer_arrays(inter, found)
     tables = CodecTables(
-        latent=gaussian_tables(),
-        hyper=gaussian_tables(),
-        scale_offsets=scale_offsets(network).astype(np.int64),
-        hyper_offsets=hyper_offsets(network).astype(np.int64),
-        hyper_means=np.rint(network.hyper_mean.detach().numpy()).astype(np.int64),
-    )
+        **_starting_tables(network),
+        inter=None if inter is None else InterTables(
+            **_starting_tables(inter.coder), motion=fit_motion_tables(SymbolCounts(rows=2 * SCALE_LEVELS))
+        ),
+    )  # fmt: skip
     _write(checkpoint, folder, arrays | tables.to_arrays())
-    tables = _fitted(load_networks(load_bundle(folder), choose_device("cpu"), 0), tables, fit)
-    _write(checkpoint, folder, arrays | tables.to_arrays())
-    check_bundle(folder, network, fit[0])
+    for _ in range(1 if inter is None else 2):  # motion is chosen by the tables that price it
+        networks = load_networks(load_bundle(folder), choose_device("cpu"), 0)
+        tables = _fitted(networks, tables, material)
+        _write(checkpoint, folder, arrays | tables.to_arrays())
+    check_bundle(folder, network, material.pictures[0])
+    if inter is not None:
+        check_inter(folder, inter, material.clips[0])
 
 
 def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
@@ -91,14 +135,10 @@ def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
     networks = load_networks(bundle, choose_device("cpu"), 0)
     tables = CodecTables.from_arrays(bundle.arrays)
     oracle = IntegerPrior(bundle.arrays)
-    crop = tuple(
-        plane[: 192 // factor, : 256 // factor] for plane, factor in zip(picture, (1, 2, 2), strict=True)
-    )
-    frame = Frame(y=crop[0], u=crop[1], v=crop[2], pts=0)
-    video = VideoFormat(width=256, height=192)
+    video, frame = VideoFormat(width=256, height=192), _cropped(picture, 192, 256)
     for qp in (0, 31, 63):
         encoder = Encoder(video, CodecSettings(qp=qp), networks, tables)
-        coded = encoder.quantise(frame)
+        coded = encoder.quantise(_first(frame))
         hyper = coded.hyper + tables.hyper_means[:, None, None]
         offsets = tables.latent_offsets(coded.q_256)
         first = networks.predict_first(hyper.astype(np.float32), 12, 16, offsets.astype(np.float32))
@@ -122,6 +162,105 @@ def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
             raise ExportFailed(f"qp {qp}: the synthesis graph is {apart} from PyTorch's")
 
 
+def check_inter(folder: Path, network: InterNetwork, clip: Planes) -> None:
+    """The same for P and B frames, on the beginning of a clip; raises ExportFailed."""
+    bundle = load_bundle(folder)
+    networks = load_networks(bundle, choose_device("cpu"), 0)
+    tables = CodecTables.from_arrays(bundle.arrays)
+    _check_inter_graphs(networks, network, clip)
+    _check_inter_priors(networks, bundle.arrays)
+    video = VideoFormat(width=256, height=192)
+    for qp in (8, 40):
+        settings = CodecSettings(qp=qp, bframes=3)
+        encoder = Encoder(video, settings, networks, tables)
+        decoder = Decoder(video, encoder.base_q_256, networks, tables)
+        for planned in _planned(video, settings, clip, 192, 256, GROUP_FRAMES):
+            coded = encoder.quantise(planned)
+            decoded = decoder.reconstruct(decoder.parse(encoder.pack(coded)))
+            if not np.array_equal(decoded.y, encoder.reconstruct(coded).y):
+                raise ExportFailed(f"qp {qp}: {planned.kind.name} frame: the decoder's picture differs")
+
+
+def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Planes) -> None:
+    """Search, prediction and synthesis against PyTorch."""
+    frames = [_cropped(tuple(plane[at] for plane in clip), 192, 256) for at in (0, 2)]
+    first, second = (
+        [torch.from_numpy(each.copy())[None, None].float() for each in (f.y, f.u, f.v)] for f in frames
+    )
+    with torch.no_grad():
+        fields = network.search(second[0] / 255, first[0] / 255)
+        found = networks.search(second[0][0, 0].numpy() / 255, first[0][0, 0].numpy() / 255)
+        for want, got in zip(fields, found, strict=True):
+            if np.abs(want[0].numpy() * QUARTERS - got).max() > GRAPH_TOLERANCE:
+                raise ExportFailed("the search graph differs from PyTorch")
+        field = torch.round(fields[-1] * QUARTERS)
+        reference = (first[0] / 255, first[1] / 255, first[2] / 255)
+        moved = planes_to_features(*warp_planes(reference, field))
+        warped = networks.warp(*(plane[0, 0].numpy() for plane in first), field[0].numpy(), 255)
+        if np.abs(moved[0].numpy() - warped).max() > GRAPH_TOLERANCE:
+            raise ExportFailed("the warping graph differs from PyTorch")
+        error = torch.nn.functional.avg_pool2d((second[0] / 255 - features_to_planes(moved)[0]) ** 2, 8)
+        measured = networks.motion_error(
+            second[0][0, 0].numpy() / 255, first[0][0, 0].numpy() / 255, field[0].numpy()
+        )
+        if np.abs(error[0, 0].numpy() - measured).max() > GRAPH_TOLERANCE:
+            raise ExportFailed("the graph of motion errors differs from PyTorch")
+        still = planes_to_features(*reference)
+        for inputs in ((moved,), (moved, still)):
+            context = network.context(*inputs)
+            got = networks.context(tuple(each[0].numpy() for each in inputs))
+            if np.abs(context[0].numpy() - got).max() > GRAPH_TOLERANCE:
+                raise ExportFailed("the context graph differs from PyTorch")
+
+
+def _check_inter_priors(networks: OrtNetworks, arrays: Mapping[str, np.ndarray]) -> None:
+    """Every integer graph against the oracles, on numbers as wild as they can come."""
+    rng = np.random.default_rng(69)
+    motion = IntegerMotionPrior(arrays)
+    for level in range(3):
+        for is_second, inputs in ((False, FIRST_INPUTS), (True, SECOND_INPUTS)):
+            for reach in (3, 60, ACTIVATION_LIMIT):
+                x = rng.integers(-reach, reach + 1, (inputs, 13, 10))
+                got = networks.predict_motion(level, is_second, x.astype(np.float32))
+                if not np.array_equal(got, motion(level, is_second, x)):
+                    raise ExportFailed("a graph of the motion prior differs from the integer oracle")
+    prior, latent = IntegerPrior(arrays, "inter.prior."), networks.latent_channels
+    for reach in (2, 40, ACTIVATION_LIMIT):
+        hyper = rng.integers(-min(reach, 60), min(reach, 60) + 1, (networks.hyper_channels, 3, 4))
+        extra = rng.integers(-reach, reach + 1, (2 * latent + MOTION_CHANNELS, 9, 13))
+        offsets = rng.integers(0, 200, latent)
+        due = prior.first(hyper, 9, 13, offsets, extra)
+        first = networks.predict_inter_first(
+            hyper.astype(np.float32), 9, 13, extra.astype(np.float32), offsets.astype(np.float32)
+        )
+        known = rng.integers(-reach, reach + 1, (latent, 9, 13))
+        due_second = prior.second(known, due.state, offsets)
+        second = networks.predict_inter_second(
+            known.astype(np.float32), first.state, offsets.astype(np.float32)
+        )
+        for got, want in ((first, due), (second, due_second)):
+            if not (np.array_equal(got.means, want.means) and np.array_equal(got.indexes, want.indexes)):
+                raise ExportFailed("the inter prior's graph differs from the integer oracle")
+
+
+def run_on_groups(intra: IntraNetwork, inter: InterNetwork, clips: Sequence[Planes]) -> None:
+    """Groups of each kind at a few q, for what watches the network meanwhile."""
+    with torch.no_grad():
+        for number, clip in enumerate(clips):
+            height, width = (side // 64 * 64 for side in clip[0].shape[1:])
+            planes = [
+                torch.from_numpy(plane[:GROUP_FRAMES, : height // factor, : width // factor].copy())[
+                    None
+                ].float()
+                / 255
+                for plane, factor in zip(clip, (1, 2, 2), strict=True)
+            ]
+            frames = split_frames((planes[0], planes[1], planes[2]))
+            q = torch.tensor([CALIBRATION_QS[number % len(CALIBRATION_QS)]])
+            plan = coding_order(GROUP_FRAMES - 1, SPACINGS[number % len(SPACINGS)])
+            code_group(intra, inter, frames, q, plan, False)
+
+
 def run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:
     """One pass over pictures at a few q, for what watches the network meanwhile."""
     with torch.no_grad():
@@ -132,7 +271,7 @@ def run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:
                 network(features, torch.tensor([q]), noise=False)
 
 
-def _transforms(network: IntraNetwork) -> Arrays:
+def _transforms(network: LatentCoder) -> Arrays:
     """Everything that pixels go through, float16, and the scales of q, float32."""
     arrays: Arrays = {}
     for name, weight in network.state_dict().items():
@@ -146,24 +285,89 @@ def _transforms(network: IntraNetwork) -> Arrays:
     return arrays | {"q_analysis": analysis.numpy(), "q_synthesis": synthesis.numpy()} | kept
 
 
-def _fitted(networks: OrtNetworks, tables: CodecTables, pictures: Sequence[Planes]) -> CodecTables:
-    """Tables of the symbols that an encoder with default settings makes of these pictures."""
+def _inter_transforms(network: InterNetwork) -> Arrays:
+    """What pixels go through in P and B frames, as `_transforms`, under names of their own."""
+    arrays = {
+        f"inter.{name}": weight.half().numpy() if weight.ndim == 4 else weight.float().numpy()
+        for name, weight in network.state_dict().items()
+        if not name.startswith(("motion_prior.", "coder."))
+    }
+    return arrays | {f"inter.coder.{name}": array for name, array in _transforms(network.coder).items()}
+
+
+def _starting_tables(coder: LatentCoder) -> dict[str, Any]:
+    """Fields of LatentTables before any symbol was counted."""
+    return {
+        "latent": gaussian_tables(),
+        "hyper": gaussian_tables(),
+        "scale_offsets": scale_offsets(coder).astype(np.int64),
+        "hyper_offsets": hyper_offsets(coder).astype(np.int64),
+        "hyper_means": np.rint(coder.hyper_mean.detach().numpy()).astype(np.int64),
+    }
+
+
+def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material) -> CodecTables:
+    """Tables of the symbols that an encoder with default settings makes of this material."""
     latent, hyper = SymbolCounts(), SymbolCounts()
-    for number, (y, u, v) in enumerate(pictures):
-        video = VideoFormat(width=y.shape[1], height=y.shape[0])
+    for number, planes in enumerate(material.pictures):
+        height, width = planes[0].shape
+        video = VideoFormat(width=width, height=height)
+        frame = _cropped(planes, height, width)
         # Every picture at a few of the q, every q on a few of the pictures.
         for qp in FIT_QPS[number % 4 :: 4]:
-            coded = Encoder(video, CodecSettings(qp=qp), networks, tables).quantise(Frame(y=y, u=u, v=v, pts=0))
-            latent.add(coded.symbols, coded.indexes)
-            rows = np.broadcast_to(tables.hyper_indexes(coded.q_256)[:, None, None], coded.hyper.shape)
-            hyper.add(coded.hyper, rows)
-    return CodecTables(
-        latent=fit_tables(latent),
-        hyper=fit_tables(hyper),
-        scale_offsets=tables.scale_offsets,
-        hyper_offsets=tables.hyper_offsets,
-        hyper_means=tables.hyper_means,
+            coded = Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables).quantise(_first(frame))
+            priced = coded.priced_symbols(tables)
+            latent.add(priced.latent.symbols, priced.latent.indexes)
+            hyper.add(priced.hyper.symbols, priced.hyper.indexes)
+    inter = None if tables.inter is None else _fitted_inter(networks, tables, material.clips)
+    return replace(tables, latent=fit_tables(latent), hyper=fit_tables(hyper), inter=inter)
+
+
+def _fitted_inter(networks: OrtNetworks, tables: CodecTables, clips: Sequence[Planes]) -> InterTables:
+    assert tables.inter is not None
+    latent, hyper, motion = SymbolCounts(), SymbolCounts(), SymbolCounts(rows=2 * SCALE_LEVELS)
+    for number, clip in enumerate(clips):
+        height, width = (min(side, FIT_CLIP_SIDE) // 16 * 16 for side in clip[0].shape[1:])
+        video = VideoFormat(width=width, height=height)
+        settings = CodecSettings(qp=INTER_FIT_QPS[number % len(INTER_FIT_QPS)])
+        encoder = Encoder(video, settings, networks, tables)
+        for planned in _planned(video, settings, clip, height, width, FIT_FRAMES):
+            coded = encoder.quantise(planned)
+            if coded.kind is not FrameKind.I and not coded.is_skipped:
+                priced = coded.priced_symbols(tables)
+                for counts, each in ((latent, priced.latent), (hyper, priced.hyper), (motion, priced.motion)):
+                    counts.add(each.symbols, each.indexes)
+    return replace(
+        tables.inter, latent=fit_tables(latent), hyper=fit_tables(hyper), motion=fit_motion_tables(motion)
     )
+
+
+def _first(frame: Frame) -> PlannedFrame:
+    """A frame to be coded by itself."""
+    return PlannedFrame(
+        frame=frame, kind=FrameKind.I, coding_index=0, dts=frame.pts, q_offset=0, temporal_layer=0,
+        references=(), stored_in=None,
+    )  # fmt: skip
+
+
+def _planned(
+    video: VideoFormat, settings: CodecSettings, clip: Planes, height: int, width: int, count: int
+) -> list[PlannedFrame]:
+    """The beginning of a clip in coding order, cut to a size."""
+    scheduler = Scheduler(video, settings, base_q_256(settings))
+    planned: list[PlannedFrame] = []
+    for at in range(min(count, len(clip[0]))):
+        frame = _cropped(tuple(plane[at] for plane in clip), height, width, pts=at * FRAME_TICKS)
+        planned += scheduler.push(frame)
+    return planned + scheduler.flush()
+
+
+def _cropped(planes: tuple[np.ndarray, ...], height: int, width: int, pts: int = 0) -> Frame:
+    y, u, v = (
+        np.ascontiguousarray(plane[: height // factor, : width // factor])
+        for plane, factor in zip(planes, (1, 2, 2), strict=True)
+    )
+    return Frame(y=y, u=u, v=v, pts=pts)
 
 
 def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -182,7 +386,8 @@ def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray
     def builder(name: str) -> GraphBuilder:
         return GraphBuilder(name, places, arrays)
 
-    graphs = {
+    graphs = {} if checkpoint.inter is None else inter_graphs(builder, size)
+    graphs |= {
         "analyse": analyse_graph(builder("analyse"), size.analysis_blocks),
         "first": first_graph(builder("first"), size.latent, size.hyper),
         "second": second_graph(builder("second"), size.latent),
@@ -199,6 +404,7 @@ def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray
         "lambda": [LAMBDA_LOW, LAMBDA_HIGH],
         "size": size.as_dict(),
         "pixels": checkpoint.pixels,
+        "graphs": sorted(graphs),
         "onnx": onnx.__version__,
         "arrays": {
             name: {
@@ -222,22 +428,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of shards or pictures")
     parser.add_argument("--out", type=Path, default=Path("engines/zvc69-s"))
     parser.add_argument("--pictures", type=int, default=48, help="for calibration and tables together")
+    parser.add_argument("--clips", type=int, default=24, help="for the inter priors and their tables")
     asked = parser.parse_args(arguments)
+    checkpoint = load_checkpoint(asked.checkpoint)
     pictures = load_pictures(asked.data, CALIBRATION_SIDE, limit=16 * asked.pictures)
-    chosen = [
-        _middle(pictures[at]) for at in np.linspace(0, len(pictures) - 1, asked.pictures).astype(int).tolist()
-    ]
+    chosen = [_middle(each) for each in _spread(pictures, asked.pictures)]
+    clips = []
+    if checkpoint.inter is not None:
+        clips = _spread(load_clips(asked.data, SMALLEST_CLIP_SIDE), asked.clips)
     third = max(1, len(chosen) // 3)
-    export_bundle(
-        load_checkpoint(asked.checkpoint),
-        asked.out,
-        chosen[::3][:third],
-        [each for number, each in enumerate(chosen) if number % 3],
+    material = Material(
+        calibration=chosen[::3][:third],
+        pictures=[each for number, each in enumerate(chosen) if number % 3],
+        clips=clips,
     )
+    export_bundle(checkpoint, asked.out, material)
     bundle = load_bundle(asked.out)
     size = sum(each.stat().st_size for each in asked.out.iterdir() if each.suffix in (".onnx", ".bin", ".json"))
     print(f"{asked.out}: {bundle.sha256.hex()}, {size / 1e6:.1f} MB, all checks passed")
     return 0
+
+
+def _spread(items: Sequence[Planes], count: int) -> list[Planes]:
+    """As many as asked for, evenly spread."""
+    return [items[at] for at in np.linspace(0, len(items) - 1, count).astype(int).tolist()]
 
 
 def _middle(planes: Planes) -> Planes:

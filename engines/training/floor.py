@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engines.training.model import Q_LEVELS, IntraNetwork, has_bfloat16
+from engines.training.model import has_bfloat16
+from engines.training.stages import Stage
 
 FORWARD_AND_BACKWARD = 3  # a product forward is two backward, and so are the passes over an activation
+COUNTED_SIDE = 256
 _PROBE_S = 0.3
 
 
@@ -37,9 +39,9 @@ class Floor:
         )
 
 
-def measure_floor(network: IntraNetwork, device: torch.device) -> Floor:
-    """Count a step of `network` and time the machine; takes about a second."""
-    operations, elements = _count(network, device)
+def measure_floor(stage: Stage, device: torch.device) -> Floor:
+    """Count a step of `stage` and time the machine; takes about a second."""
+    operations, elements = _count(stage)
     precise = torch.bfloat16 if has_bfloat16(device) else torch.float32
     return Floor(
         operations_a_pixel=operations,
@@ -49,9 +51,9 @@ def measure_floor(network: IntraNetwork, device: torch.device) -> Floor:
     )
 
 
-def _count(network: IntraNetwork, device: torch.device) -> tuple[float, float]:
-    """Operations and activation elements of a step, a luma pixel."""
-    side, operations, elements = 256, 0, 0
+def _count(stage: Stage) -> tuple[float, float]:
+    """Operations and activation elements of a step, a luma pixel; convolutions only."""
+    operations = elements = 0
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal operations, elements
@@ -60,13 +62,12 @@ def _count(network: IntraNetwork, device: torch.device) -> tuple[float, float]:
         operations += 2 * layer.weight.numel() * positions
         elements += output.numel()
 
-    hooks = [each.register_forward_hook(record) for each in network.modules() if isinstance(each, nn.Conv2d)]
+    layers = [each for each in stage.network.modules() if isinstance(each, nn.Conv2d)]
+    hooks = [each.register_forward_hook(record) for each in layers]
     with torch.no_grad():
-        features = torch.zeros(1, 96, side // 8, side // 8, device=device)
-        network(features, torch.tensor([Q_LEVELS // 2], device=device))
+        pixels = stage.run_once(COUNTED_SIDE)
     for hook in hooks:
         hook.remove()
-    pixels = side * side
     return operations * FORWARD_AND_BACKWARD / pixels, elements / pixels
 
 

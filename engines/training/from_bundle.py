@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint
-from engines.training.exact import trained_prior
-from engines.training.model import Q_LEVELS, IntraNetwork, ModelSize, start_log_scale
+from engines.training.exact import Scales, motion_passes, motion_stem, trained_prior
+from engines.training.inter import InterNetwork
+from engines.training.model import Q_LEVELS, IntraNetwork, ModelSize, PriorNetwork, start_log_scale
+from engines.training.motion import MotionPass
 from zvc69_cli.codec.prior import MEAN_FRACTION
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.runtime.bundle import load_bundle
@@ -34,10 +37,45 @@ def checkpoint_of_bundle(folder: Path) -> Checkpoint:
     prior, scales = trained_prior(bundle.arrays, IntraNetwork(size).prior)
     weights = {f"prior.{name}": weight for name, weight in prior.items()}
     for name, array in bundle.arrays.items():
-        if not name.startswith(("prior.", "tables.")):
+        if not name.startswith(("prior.", "tables.", "inter.")):
             weights[name] = torch.from_numpy(array.astype(np.float32))
+    checkpoint = Checkpoint(
+        size=size, weights=_unscaled(weights), pixels=dict(bundle.manifest["pixels"]), scales=scales
+    )
+    if bundle.has_inter:
+        checkpoint.inter, checkpoint.inter_scales = _inter(bundle.arrays, InterNetwork(size))
+    return checkpoint
+
+
+def _inter(arrays: Mapping[str, np.ndarray], network: InterNetwork) -> tuple[dict[str, torch.Tensor], Scales]:
+    """Weights and scales of the network of P and B frames."""
+    coder = "inter.coder."
+    weights = {
+        name.removeprefix(coder): torch.from_numpy(array.astype(np.float32))
+        for name, array in arrays.items()
+        if name.startswith(coder)
+    }
+    weights = {f"coder.{name}": weight for name, weight in _unscaled(weights).items()}
+    beginnings = tuple(f"inter.{each}" for each in ("search.", "mask_", "context_blocks."))
+    for name, array in arrays.items():
+        if name.startswith(beginnings):
+            weights[name.removeprefix("inter.")] = torch.from_numpy(array.astype(np.float32))
+    scales: Scales = {}
+    integer: list[tuple[str, str, PriorNetwork | MotionPass]] = [
+        ("coder.prior.", "inter.prior.", network.coder.prior)
+    ]
+    integer += [(stem, motion_stem(stem), each) for stem, each in motion_passes(network).items()]
+    for stem, stored, each in integer:
+        found, own_scales = trained_prior(arrays, each, stored)
+        weights |= {f"{stem}{name}": weight for name, weight in found.items()}
+        scales |= {f"{stem}{name}": pair for name, pair in own_scales.items()}
+    return weights, scales
+
+
+def _unscaled(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without what export adds to the scales of q: the line that they start from, and the synthesis' sixteenths."""
     line = start_line()
     weights["q_analysis"] = weights["q_analysis"] - line
     weights["q_synthesis"] = weights["q_synthesis"] + line
     weights["q_synthesis"][0] += np.log(MEAN_FRACTION)
-    return Checkpoint(size=size, weights=weights, pixels=dict(bundle.manifest["pixels"]), scales=scales)
+    return weights

@@ -11,13 +11,13 @@ from engines.training.model import planes_to_features
 BATCHES, BATCH, SIDE = 20, 32, 256
 
 
-def klt_basis(pool: PixelPool, components: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def klt_basis(pool: PixelPool, components: int, side: int = SIDE) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Basis of 16x16 blocks of Y, U and V together, weighted as the loss weights them.
 
     returns  analysis [384, components], synthesis [384, components], mean of the features [96],
              deviation of the coefficients [components]; rows are (2x2 position, 96 channels)
     """
-    blocks = torch.cat([_blocks(pool) for _ in range(BATCHES)])
+    blocks = torch.cat([_blocks(pool, side) for _ in range(BATCHES)])
     mean = blocks.mean((0, 1))
     weight = torch.cat([torch.full((64,), 6 / 8 / 64), torch.full((32,), 1 / 8 / 16)]).to(mean.device)
     weight = (weight / weight.mean()).sqrt().repeat(4)
@@ -28,8 +28,8 @@ def klt_basis(pool: PixelPool, components: int) -> tuple[Tensor, Tensor, Tensor,
     return basis * weight[:, None], basis / weight[:, None], mean, deviation
 
 
-def _blocks(pool: PixelPool) -> Tensor:
-    features = planes_to_features(*pool.crops(BATCH, SIDE))
+def _blocks(pool: PixelPool, side: int) -> Tensor:
+    features = planes_to_features(*pool.crops(BATCH, side))
     count, _, height, width = features.shape
     split = features.reshape(count, 96, height // 2, 2, width // 2, 2)
     return split.permute(0, 2, 4, 3, 5, 1).reshape(-1, 4, 96)

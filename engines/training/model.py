@@ -18,7 +18,7 @@ from engines.training.scales import SCALE_HIGH, SCALE_LOW
 
 Q_LEVELS = 64
 LAMBDA_LOW, LAMBDA_HIGH = 40.0, 12_000.0
-HYPER_GAIN = 0.25  # what the hyper analysis and the second pass see of a latent
+HYPER_GAIN = 0.25  # what the hyper analysis and the second pass see of a picture's latent
 BRANCH_SLOPE, FEED_SLOPE = 1 / 64, 1 / 8
 
 
@@ -47,7 +47,9 @@ class Coded(NamedTuple):
 class Prior(Protocol):
     """What predicts a latent, from the hyper latent and then from its decoded half."""
 
-    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]: ...
+    def first(
+        self, hyper: Tensor, height: int, width: int, extra: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
 
     def second(self, known: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -81,24 +83,31 @@ class Block(nn.Module):
             layer.bias.zero_()
 
 
-class IntraNetwork(nn.Module):
-    """Analysis, hyperprior, two-pass prior and synthesis of a picture."""
+class LatentCoder(nn.Module):
+    """Analysis, hyperprior, two-pass prior and synthesis, of a picture or of a picture given a context.
 
-    def __init__(self, size: ModelSize | None = None) -> None:
+    context  channels that enter analysis and synthesis beside the features
+    extra    channels of integers that the prior sees beside the hyper latent
+    gain     what the hyper analysis and the second pass see of a latent
+    """
+
+    def __init__(self, size: ModelSize, *, context: int = 0, extra: int = 0, gain: float = HYPER_GAIN) -> None:
         super().__init__()
-        self.size = size = size or ModelSize()
+        self.size = size
+        self.gain = gain
         trunk, latent, hyper = size.trunk, size.latent, size.hyper
-        self.entry = nn.Conv2d(96, trunk, 1)
+        self.entry = nn.Conv2d(96 + context, trunk, 1)
         self.analysis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.analysis_blocks)])
         self.down = nn.Conv2d(trunk, latent, 3, 2, 1)
         self.up = nn.Conv2d(latent, 4 * trunk, 1)
+        self.mix = nn.Conv2d(context, trunk, 1) if context else None
         self.synthesis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.synthesis_blocks)])
         self.exit = nn.Conv2d(trunk, 96, 1)
 
         self.hyper_block = Block(latent, hyper)
         self.hyper_down1 = nn.Conv2d(hyper, hyper, 3, 2, 1)
         self.hyper_down2 = nn.Conv2d(hyper, hyper, 3, 2, 1)
-        self.prior = PriorNetwork(latent, hyper)
+        self.prior = PriorNetwork(latent, hyper, extra=extra, gain=gain)
 
         # Log scales as a quadratic in q, a channel each: every step trains them for every q.
         self.q_analysis = nn.Parameter(torch.zeros(3, latent))
@@ -107,26 +116,29 @@ class IntraNetwork(nn.Module):
         self.q_hyper.data[0] = -1.5  # quiet: a hyper latent that says nothing yet should cost nothing
         self.hyper_mean = nn.Parameter(torch.zeros(hyper))
 
-    def analyse(self, features: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, features: Tensor, q: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latent in quantisation steps [B, latent, h/2, w/2] and hyper latent, both before rounding."""
-        latent = self.down(self.analysis(self.entry(features))) * torch.exp(self.analysis_log_scale(q))
-        hyper = self.hyper_block(latent * HYPER_GAIN)
+        seen = features if context is None else torch.cat([features, context], 1)
+        latent = self.down(self.analysis(self.entry(seen))) * torch.exp(self.analysis_log_scale(q))
+        hyper = self.hyper_block(latent * self.gain)
         hyper = self.hyper_down2(F.leaky_relu(self.hyper_down1(hyper), FEED_SLOPE))
         return latent, hyper
 
-    def synthesise(self, latent: Tensor, q: Tensor) -> Tensor:
+    def synthesise(self, latent: Tensor, q: Tensor, context: Tensor | None = None) -> Tensor:
         """Decoded features [B, 96, 2h, 2w] of a latent in quantisation steps."""
         x = F.pixel_shuffle(self.up(latent * torch.exp(self.synthesis_log_scale(q))), 2)
+        if self.mix is not None:
+            x = x + self.mix(context)
         return self.exit(self.synthesis(x))
 
-    def forward(self, features: Tensor, q: Tensor, noise: bool = True) -> Coded:
-        """Code features [B, 96, h, w] at quality indexes [B]."""
-        latent, hyper = self.analyse(features, q)
-        decoded, latent_bits, hyper_bits = self.code(latent, hyper, q, self.prior, noise)
-        return Coded(self.synthesise(decoded, q), latent_bits, hyper_bits)
-
     def code(
-        self, latent: Tensor, hyper: Tensor, q: Tensor, prior: Prior, noise: bool = True
+        self,
+        latent: Tensor,
+        hyper: Tensor,
+        q: Tensor,
+        prior: Prior,
+        noise: bool = True,
+        extra: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The decoded latent, and the bits of latent and hyper latent a sample."""
         hyper_scale = torch.exp(self.hyper_log_scale(q)).clamp(SCALE_LOW, 64)
@@ -134,7 +146,7 @@ class IntraNetwork(nn.Module):
             rounded_for_rate(hyper, noise) - self.hyper_mean[None, :, None, None], hyper_scale
         )
         height, width = latent.shape[2:]
-        mean, log_scale, state = prior.first(round_through(hyper), height, width)
+        mean, log_scale, state = prior.first(round_through(hyper), height, width, extra)
         board = checkerboard(height, width, self.size.latent, latent.device)
         known = (round_through(latent - mean) + mean) * board
         mean2, log_scale2 = prior.second(known, state)
@@ -155,20 +167,15 @@ class IntraNetwork(nn.Module):
         return (_quadratic(q) @ self.q_hyper)[:, :, None, None]
 
     @torch.no_grad()
-    def start_from_klt(self, analysis: Tensor, synthesis: Tensor, mean: Tensor, deviation: Tensor) -> None:
-        """Make the untrained network a block transform codec.
-
-        analysis, synthesis  [384, latent], rows ordered (2x2 position, 96 channels)
-        mean                 [96], of features
-        deviation            [latent], of coefficients
-        """
-        latent, trunk = self.size.latent, self.size.trunk
+    def _start_transforms(self, analysis: Tensor, synthesis: Tensor) -> None:
+        """Write a basis of 2x2 positions and 96 channels into the first and the last layers, identity between."""
+        latent = self.size.latent
         forward, backward = analysis.reshape(2, 2, 96, latent), synthesis.reshape(2, 2, 96, latent)
-        identity = torch.eye(96, device=mean.device)
+        identity = torch.eye(96, device=analysis.device)
         self.entry.weight.mul_(0.3)
-        self.entry.weight[:96, :, 0, 0] = identity
+        self.entry.weight[:96] = 0
+        self.entry.weight[:96, :96, 0, 0] = identity
         self.entry.bias.zero_()
-        self.entry.bias[:96] = -mean
         for layer in (self.down, self.up, self.exit):
             layer.weight.mul_(0.01)
             layer.bias.zero_()
@@ -178,40 +185,73 @@ class IntraNetwork(nn.Module):
                 up_rows = torch.arange(96) * 4 + 2 * row + column
                 self.up.weight[up_rows, :, 0, 0] = backward[row, column]
         self.exit.weight[:, :96, 0, 0] = identity
-        self.exit.bias.copy_(mean)
         for block in [*self.analysis, *self.synthesis]:
             block.start_as_identity()
         self.hyper_down2.weight.mul_(0.3)
         self.hyper_down2.bias.zero_()
-        assert self.entry.weight.shape[0] == trunk
+
+
+class IntraNetwork(LatentCoder):
+    """A picture by itself."""
+
+    def __init__(self, size: ModelSize | None = None) -> None:
+        super().__init__(size or ModelSize())
+
+    def forward(self, features: Tensor, q: Tensor, noise: bool = True) -> Coded:
+        """Code features [B, 96, h, w] at quality indexes [B]."""
+        latent, hyper = self.analyse(features, q)
+        decoded, latent_bits, hyper_bits = self.code(latent, hyper, q, self.prior, noise)
+        return Coded(self.synthesise(decoded, q), latent_bits, hyper_bits)
+
+    @torch.no_grad()
+    def start_from_klt(self, analysis: Tensor, synthesis: Tensor, mean: Tensor, deviation: Tensor) -> None:
+        """Make the untrained network a block transform codec.
+
+        analysis, synthesis  [384, latent], rows ordered (2x2 position, 96 channels)
+        mean                 [96], of features
+        deviation            [latent], of coefficients
+        """
+        self._start_transforms(analysis, synthesis)
+        self.entry.bias[:96] = -mean
+        self.exit.bias.copy_(mean)
         self.prior.start_from_deviation(deviation)
 
 
 class PriorNetwork(nn.Module):
-    """Means and log scales of the latent: once from the hyper latent, once more from the decoded half."""
+    """Means and log scales of the latent: once from the hyper latent, once more from the decoded half.
 
-    def __init__(self, latent: int, hyper: int) -> None:
+    extra  channels of integers that the first pass sees as well
+    gain   what the second pass sees of the decoded half
+    """
+
+    def __init__(self, latent: int, hyper: int, *, extra: int = 0, gain: float = HYPER_GAIN) -> None:
         super().__init__()
         self.latent = latent
+        self.extra = extra
+        self.gain = gain
         self.up1 = nn.Conv2d(hyper, 4 * hyper, 1)
         self.block1 = Block(hyper, hyper)
         self.up2 = nn.Conv2d(hyper, 4 * hyper, 1)
         self.block2 = Block(hyper, latent)
-        self.first_blocks = nn.Sequential(Block(latent, latent), Block(latent, latent))
+        self.first_blocks = nn.Sequential(Block(latent + extra, latent), Block(latent, latent))
         self.first_head = nn.Conv2d(latent, 2 * latent, 1)
         self.second_blocks = nn.Sequential(Block(3 * latent, latent), Block(latent, latent))
         self.second_head = nn.Conv2d(latent, 2 * latent, 1)
 
-    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    def first(
+        self, hyper: Tensor, height: int, width: int, extra: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, log scale and the state that the second pass goes on from, all at [height, width]."""
         x = self.block1(F.pixel_shuffle(self.up1(hyper), 2))
         x = self.block2(F.pixel_shuffle(self.up2(x), 2))[:, :, :height, :width]
+        if extra is not None:
+            x = torch.cat([x, extra], 1)
         state = self.first_head(self.first_blocks(x))
         mean, log_scale = state.chunk(2, 1)
         return mean, log_scale, state
 
     def second(self, known: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        x = torch.cat([known * HYPER_GAIN, state], 1)
+        x = torch.cat([known * self.gain, state], 1)
         mean, log_scale = self.second_head(self.second_blocks(x)).chunk(2, 1)
         return mean, log_scale
 

@@ -6,8 +6,13 @@ import math
 
 import numpy as np
 
-from engines.training.scales import scale_of_index
-from zvc69_cli.codec.prior import SCALE_LEVELS
+from engines.training.scales import (
+    SIGNIFICANCE_PER_NAT,
+    SPREAD_LOW,
+    SPREAD_PER_NAT,
+    scale_of_index,
+)
+from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
 
 PRIOR_STRENGTH = 200.0  # symbols that the Gaussian counts for beside those that were seen
@@ -18,9 +23,9 @@ SKIP_PROBABILITY = 3e-4  # a row whose symbols are rarer than this is not coded
 class SymbolCounts:
     """Histograms of symbols, one a table."""
 
-    def __init__(self, reach: int = 512) -> None:
+    def __init__(self, reach: int = 512, rows: int = SCALE_LEVELS) -> None:
         self._reach = reach
-        self.counts = np.zeros((SCALE_LEVELS, 2 * reach + 1), np.int64)
+        self.counts = np.zeros((rows, 2 * reach + 1), np.int64)
 
     def add(self, symbols: np.ndarray, indexes: np.ndarray) -> None:
         letters = np.clip(symbols.ravel(), -self._reach, self._reach) + self._reach
@@ -48,6 +53,39 @@ def fit_tables(counts: SymbolCounts, *, skip: bool = True) -> SymbolTables:
         if skip and skip_below == index and 1 - mass[reach] < SKIP_PROBABILITY:
             skip_below = index + 1
     return SymbolTables(rows, skip_below)
+
+
+def fit_motion_tables(counts: SymbolCounts) -> SymbolTables:
+    """128 rows: 64 of vectors' spreads, then 64 of whether a cell is coded, leaning on the trained prior's shapes.
+
+    counts  of 128 rows
+    """
+    reach = counts.counts.shape[1] // 2
+    letters = np.arange(-reach, reach + 1)
+    rows = []
+    for index in range(SCALE_LEVELS):
+        seen = counts.counts[index].astype(np.float64)
+        seen = (seen + seen[::-1]) / 2
+        mass = (seen + PRIOR_STRENGTH * _laplace(letters, index)) / (seen.sum() + PRIOR_STRENGTH)
+        rows.append(_frequencies(mass, reach))
+    for index in range(SCALE_LEVELS):
+        zeros, ones = counts.counts[SCALE_LEVELS + index, reach : reach + 2].astype(np.float64)
+        odds = (index - SCALE_LEVELS / 2) * INDEX_FRACTION / SIGNIFICANCE_PER_NAT
+        share = (ones + PRIOR_STRENGTH / (1 + math.exp(-odds))) / (zeros + ones + PRIOR_STRENGTH)
+        row = np.array([1, 0, max(1, round(share * (TOTAL_FREQUENCY - 3))), 1], np.int64)  # -1, 0, 1, escape
+        row[1] = TOTAL_FREQUENCY - row.sum()
+        rows.append(row)
+    return SymbolTables(rows, 0)
+
+
+def _laplace(letters: np.ndarray, index: int) -> np.ndarray:
+    """Mass of each letter under the spread that a row stands for."""
+    spread = math.exp((index * INDEX_FRACTION) / SPREAD_PER_NAT - SPREAD_LOW)
+    tail = 0.5 * np.exp(-np.abs(np.append(letters, letters[-1] + 1) - 0.5) / spread)
+    edges = np.append(letters, letters[-1] + 1) - 0.5
+    mass = np.diff(np.where(edges > 0, 1 - tail, tail))
+    floor = np.exp(-np.abs(letters) / (2 * spread + 0.5))
+    return 0.99 * mass / mass.sum() + 0.01 * floor / floor.sum()
 
 
 def _scale(index: int, seen: np.ndarray, letters: np.ndarray) -> float:

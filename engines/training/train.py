@@ -24,10 +24,11 @@ from pathlib import Path
 import torch
 
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint
-from engines.training.data import NoTrainingData, PixelPool, load_pictures
+from engines.training.data import NoTrainingData
 from engines.training.estimate import estimate_pictures
 from engines.training.floor import Floor, measure_floor, synchronise
-from engines.training.trainer import INNER_OPTIMISERS, STAGES, Recipe, Trainer, starting_point
+from engines.training.stages import INTER_STAGES, STAGES, load_pool
+from engines.training.trainer import INNER_OPTIMISERS, Recipe, Trainer, starting_point
 
 REPORT_EVERY_S = 15.0
 SAVE_EVERY_S = 60.0
@@ -54,13 +55,13 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
     raises  NoTrainingData, WrongCheckpoint
     """
     began = time.monotonic()
-    pool = PixelPool(load_pictures(piece.data, recipe.crop, piece.limit), recipe.device)
+    pool = load_pool(recipe.stage, piece.data, recipe.crop, piece.limit, recipe.device)
     trainer = Trainer(recipe, pool, starting_point(piece.resume, pool))
-    floor = measure_floor(trainer.network, recipe.device)
+    floor = measure_floor(trainer.stage, recipe.device)
     print(f"ready after {time.monotonic() - began:.0f} s; {_described(floor)}", flush=True)
     began = reported = saved = time.monotonic()
     sums, steps, pixels_before = (
-        torch.zeros(3, device=recipe.device),
+        torch.zeros(4, device=recipe.device),
         0,
         trainer.checkpoint.pixels.get(recipe.stage, 0),
     )
@@ -74,7 +75,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
             steps += 1
             if time.monotonic() - reported < REPORT_EVERY_S:
                 continue
-            loss, rate, distortion = (sums / steps).tolist()
+            loss, rate, distortion, motion = (sums / steps).tolist()
             if not math.isfinite(loss):
                 print("the loss is not finite: stopped, the last checkpoint is kept", flush=True)
                 return trainer.checkpoint
@@ -84,6 +85,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
             print(
                 f"{(now - began) / 60:6.1f} min  {pixels / 1e9:.3f} Gpx  {speed / 1e6:.2f} Mpx/s  "
                 f"{1e3 * (now - reported) / steps:.0f} ms a step  loss {loss:.4f}  {rate:.4f} bit/px"
+                + (f"  motion {motion:.4f}" if motion else "")
                 + _of_whole_network(recipe, floor, speed, distortion),
                 flush=True,
             )
@@ -100,6 +102,8 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
 
 def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: float) -> str:
     """What only a stage that trains all of the network can say: quality, and its share of the floor."""
+    if recipe.stage == "inter":
+        return f"  {-10 * math.log10(max(distortion, 1e-9)):.2f} dB"
     if recipe.stage != "intra":
         return ""
     arithmetic, memory = floor.shares(speed)
@@ -109,9 +113,9 @@ def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: fl
 
 def find_batch(piece: Piece, recipe: Recipe) -> Recipe:
     """Try batch sizes, compiled and not, for less than a minute; prints the table, returns the fastest."""
-    pool = PixelPool(load_pictures(piece.data, recipe.crop, piece.limit), recipe.device)
+    pool = load_pool(recipe.stage, piece.data, recipe.crop, piece.limit, recipe.device)
     checkpoint = starting_point(piece.resume, pool)
-    floor = measure_floor(Trainer(recipe, pool, checkpoint).network, recipe.device)
+    floor = measure_floor(Trainer(recipe, pool, checkpoint).stage, recipe.device)
     print(_described(floor), flush=True)
     began, best = time.monotonic(), (0.0, recipe)
     for compiled in (False, True) if recipe.device.type == "cuda" else (False,):
@@ -127,7 +131,7 @@ def find_batch(piece: Piece, recipe: Recipe) -> Recipe:
             arithmetic, memory = floor.shares(speed)
             print(
                 f"batch {batch:4d} {'compiled' if compiled else 'as is   '}  {speed / 1e6:8.2f} Mpx/s  "
-                f"{1e3 * batch * recipe.crop**2 / speed:8.1f} ms a step  floor {100 * arithmetic:.0f} % arithmetic "
+                f"floor {100 * arithmetic:.0f} % arithmetic "
                 f"{100 * memory:.0f} % memory",
                 flush=True,
             )
@@ -141,12 +145,13 @@ def _speed(trainer: Trainer, seconds: float) -> float:
     for _ in range(2):
         trainer.step(0.0)
     synchronise(trainer.recipe.device)
-    began, steps = time.perf_counter(), 0
+    stage, pixels = trainer.recipe.stage, trainer.checkpoint.pixels
+    began, steps, pixels_before = time.perf_counter(), 0, pixels[stage]
     while time.perf_counter() - began < seconds or not steps:
         trainer.step(0.0)
         synchronise(trainer.recipe.device)
         steps += 1
-    return steps * trainer.batch * trainer.recipe.crop**2 / (time.perf_counter() - began)
+    return (pixels[stage] - pixels_before) / (time.perf_counter() - began)
 
 
 def _halve_batch(trainer: Trainer) -> None:
@@ -173,6 +178,9 @@ def _save(trainer: Trainer, out: Path) -> None:
 
 def _evaluate(trainer: Trainer, piece: Piece) -> None:
     assert piece.test is not None
+    if trainer.recipe.stage in INTER_STAGES:
+        print("inter stages are evaluated by engines.training.card, on the bundle", flush=True)
+        return
     lines = [
         f"{name}: q {q}  {rate:.4f} bit/px  {psnr:.3f} dB"
         for name, q, rate, psnr in estimate_pictures(trainer.averaged(), piece.test, trainer.recipe.device)
@@ -223,6 +231,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cooldown", action="store_true", help="let the rates fall to nothing over this piece")
     parser.add_argument("--compile", action="store_true", help="compile the loss and its gradient")
     parser.add_argument(
+        "--fixed-search",
+        action="store_true",
+        help="inter stage: leave the motion search as it is (faster on a CPU)",
+    )
+    parser.add_argument(
         "--probe", action="store_true", help="find the fastest batch in under a minute, then stop"
     )
     parser.add_argument("--limit", type=int, help="files to read at most")
@@ -234,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     name = asked.device if asked.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    on_cpu = name == "cpu"
+    on_cpu, is_inter = name == "cpu", asked.stage in INTER_STAGES
     torch.manual_seed(asked.seed if asked.seed is not None else time.time_ns() % 2**31)
     # Blocks run in bfloat16 where it is arithmetic; around the latent, TF32's steps would be a sixteenth of a unit.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -242,14 +255,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = Recipe(
         device=torch.device(name),
         # Planes of 256 x 256 fight for the same cache lines on some CPUs.
-        batch=asked.batch or (8 if on_cpu else 64),
-        crop=asked.crop or (240 if on_cpu else 256),
+        batch=asked.batch or ((4 if is_inter else 8) if on_cpu else 64),
+        crop=asked.crop or ((192 if is_inter else 240) if on_cpu else 256),
         stage=asked.stage,
         optimiser=asked.optimiser,
         inner_rate=asked.inner_rate,
         outer_rate=asked.outer_rate,
         cooldown=asked.cooldown,
         compiled=asked.compile,
+        trains_search=not asked.fixed_search,
     )
     piece = Piece(
         data=asked.data,

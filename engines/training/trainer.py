@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,26 +14,19 @@ from torch import Tensor, nn
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engines.training.data import PixelPool
-from engines.training.exact import ExactPrior, Scales, find_scales
 from engines.training.klt import klt_basis
-from engines.training.model import (
-    Q_LEVELS,
-    IntraNetwork,
-    ModelSize,
-    mse_611,
-    planes_to_features,
-    rate_lambda,
-)
+from engines.training.model import IntraNetwork, ModelSize
 from engines.training.muon import Muon
 from engines.training.soap import Soap
+from engines.training.stages import Stage, make_stage
 
-STAGES = ("intra", "exact")
 WARM_UP_STEPS = 200
 AVERAGE_EVERY_STEPS = 10
 GRADIENT_LIMIT = 1.0
-LOSS_SCALE = 20.0
-OUTER_LAYERS = ("entry", "down", "up", "exit")
-CALIBRATION_CROPS = 16
+OUTER_LAYERS = ("entry", "down", "up", "mix", "exit")
+NARROWEST_MATRIX = (
+    8  # rows or columns; below that (depthwise layers, heads of vectors) there is no spectrum to speak of
+)
 SCALES_RATE = 4.0  # rate of the scales of q against that of the other outer parameters
 
 # Muon gave about 10 % fewer bits than AdamW at either rate in the same minutes; SOAP was not measured here yet.
@@ -50,12 +44,14 @@ INNER_OPTIMISERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] 
 class Recipe:
     """How a piece trains; nothing here is part of the weights.
 
-    stage       intra: all of the network; exact: its prior alone, through the integers that it will run as
+    stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
+                inter, inter-exact: the same of the network of P and B frames
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own
     outer_rate  learning rate of everything else
     cooldown    whether the rates fall to nothing over the piece
+    trains_search  whether the inter stage trains its motion search, which takes a quarter of a step on a CPU
     """
 
     device: torch.device
@@ -67,6 +63,7 @@ class Recipe:
     outer_rate: float = 8e-4
     cooldown: bool = False
     compiled: bool = False
+    trains_search: bool = True
 
 
 class Trainer:
@@ -77,36 +74,31 @@ class Trainer:
         self.checkpoint = checkpoint
         self.batch = recipe.batch
         self._pool = pool
-        self.network = IntraNetwork(checkpoint.size).to(recipe.device)
+        self.stage = make_stage(
+            recipe.stage, checkpoint, pool, recipe.crop, recipe.device, recipe.compiled, recipe.trains_search
+        )
+        self.network = self.stage.network
         if recipe.device.type == "cuda":
             self.network = self.network.to(memory_format=torch.channels_last)
-        self.network.load_state_dict(checkpoint.weights)
         self.network.train()
-        self._optimisers = _optimisers(self.network, recipe)
+        self._optimisers = _optimisers(self.stage, recipe)
         self._rates = [[group["lr"] for group in each.param_groups] for each in self._optimisers]
         self._steps = 0
         self._average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         if checkpoint.optimiser is not None and checkpoint.optimiser["kind"] == self._kind:
             self._restore(checkpoint.optimiser)
-        loss = self._intra_loss
-        if recipe.stage == "exact":
-            loss = self._exact_loss
-            self._exact_prior = ExactPrior(self.network.prior, self._fixed_scales())
-        self._loss = torch.compile(loss, dynamic=False) if recipe.compiled else loss
 
     def step(self, part: float) -> Tensor:
         """One batch.
 
         part     how much of the piece is over, 0..1
-        returns  loss, bits a pixel and mean squared error, on the device
+        returns  loss, bits a pixel, mean squared error and motion's bits a pixel, on the device
         raises   torch.OutOfMemoryError, with the weights as they were
         """
         self._set_rates(part)
-        planes = self._pool.crops(self.batch, self.recipe.crop)
-        q = torch.randint(0, Q_LEVELS, (self.batch,), device=self.recipe.device)
-        loss, rate, distortion = self._loss(planes_to_features(*planes), q)
+        losses, trained_pixels = self.stage.loss(self._pool, self.batch, self.recipe.crop)
         self.network.zero_grad(set_to_none=True)
-        loss.backward()
+        losses[0].backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT, foreach=True)
         for optimiser in self._optimisers:
             optimiser.step()
@@ -114,13 +106,13 @@ class Trainer:
         if self._steps % AVERAGE_EVERY_STEPS == 0:
             self._update_average()
         pixels = self.checkpoint.pixels
-        stage = self.recipe.stage
-        pixels[stage] = pixels.get(stage, 0) + self.batch * self.recipe.crop**2
-        return torch.stack([loss.detach(), rate.detach(), distortion.detach()])
+        pixels[self.recipe.stage] = pixels.get(self.recipe.stage, 0) + trained_pixels
+        return torch.stack([each.detach() for each in losses])
 
     def save(self, path: Path) -> None:
         """Everything that another piece needs; raises OSError on a full disk, with the file before it kept."""
-        self.checkpoint.weights = {name: value.cpu().clone() for name, value in self._average.items()}
+        average = {name: value.cpu().clone() for name, value in self._average.items()}
+        self.stage.keep(average, self.checkpoint)
         self.checkpoint.optimiser = {
             "kind": self._kind,
             "network": self.network.state_dict(),
@@ -130,9 +122,9 @@ class Trainer:
         }
         save_checkpoint(self.checkpoint, path)
 
-    def averaged(self) -> IntraNetwork:
+    def averaged(self) -> nn.Module:
         """A copy of the network with the running average, ready to be measured."""
-        network = IntraNetwork(self.checkpoint.size).to(self.recipe.device)
+        network = copy.deepcopy(self.network)
         network.load_state_dict(self._average)
         return network.eval()
 
@@ -140,38 +132,6 @@ class Trainer:
     def _kind(self) -> str:
         """What optimisers' state can be gone on with."""
         return f"{self.recipe.stage} {self.recipe.optimiser}"
-
-    def _fixed_scales(self) -> Scales:
-        """Those of the checkpoint, or found now and kept: integers must not move while they are trained."""
-        if self.checkpoint.scales is None:
-            features = planes_to_features(*self._pool.crops(CALIBRATION_CROPS, self.recipe.crop))
-
-            def calibrate() -> None:
-                with torch.no_grad():
-                    for q in (0, Q_LEVELS // 3, 2 * Q_LEVELS // 3, Q_LEVELS - 1):
-                        self.network(
-                            features, torch.full((len(features),), q, device=features.device), noise=False
-                        )
-
-            self.checkpoint.scales = find_scales(self.network.prior, calibrate)
-        return self.checkpoint.scales
-
-    def _exact_loss(self, features: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The rate alone: nothing that is trained here reaches the picture but through a rounding."""
-        with torch.no_grad():
-            latent, hyper = self.network.analyse(features, q)
-        _, latent_bits, hyper_bits = self.network.code(latent, hyper, q, self._exact_prior)
-        rate = (latent_bits + hyper_bits) / (features.shape[2] * features.shape[3] * 64)
-        return (rate / rate_lambda(q).sqrt()).mean() * LOSS_SCALE, rate.mean(), torch.ones_like(rate).mean()
-
-    def _intra_loss(self, features: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        coded = self.network(features, q)
-        rate = (coded.latent_bits + coded.hyper_bits) / (features.shape[2] * features.shape[3] * 64)
-        distortion = mse_611(coded.features, features)
-        weight = rate_lambda(q)
-        # Over sqrt(lambda), so that no end of the range drowns the other.
-        loss = ((rate + weight * distortion) / weight.sqrt()).mean() * LOSS_SCALE
-        return loss, rate.mean(), distortion.mean()
 
     def _restore(self, stored: dict[str, Any]) -> None:
         self.network.load_state_dict(stored["network"])
@@ -210,9 +170,9 @@ def starting_point(resume: Path | None, pool: PixelPool) -> Checkpoint:
     return load_checkpoint(resume)
 
 
-def _optimisers(network: IntraNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def _optimisers(stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """One for the matrices inside the blocks; AdamW for all else, the scales of q at a higher rate."""
-    inner, outer, scales = _parameter_groups(network, "prior." if recipe.stage == "exact" else "")
+    inner, outer, scales = _parameter_groups(stage)
     make, own_rate = INNER_OPTIMISERS[recipe.optimiser]
     return [
         make(inner, lr=recipe.inner_rate or own_rate),
@@ -225,17 +185,20 @@ def _optimisers(network: IntraNetwork, recipe: Recipe) -> list[torch.optim.Optim
     ]
 
 
-def _parameter_groups(network: IntraNetwork, beginning: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Of the parameters whose names begin so: matrices inside the blocks, all else, and the scales of q."""
+def _parameter_groups(stage: Stage) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Of the parameters that a stage trains: matrices inside the blocks, all else, and the scales of q."""
     inner, outer, scales = [], [], []
-    for name, parameter in network.named_parameters():
-        if not name.startswith(beginning):
+    for name, parameter in stage.network.named_parameters():
+        own_name = name.removeprefix("coder.")
+        if not name.startswith(stage.trained):
             parameter.requires_grad_(False)
             continue
-        is_matrix = parameter.ndim == 4 and parameter.shape[2] == 1 and parameter.shape[1] > 1
-        if name.startswith("q_"):
+        is_matrix = (
+            parameter.ndim == 4 and parameter.shape[2] == 1 and min(parameter.shape[:2]) > NARROWEST_MATRIX
+        )
+        if own_name.startswith("q_"):
             scales.append(parameter)
-        elif is_matrix and not name.startswith(OUTER_LAYERS):
+        elif is_matrix and not own_name.startswith(OUTER_LAYERS):
             inner.append(parameter)
         else:
             outer.append(parameter)

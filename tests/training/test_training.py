@@ -165,7 +165,8 @@ def test_a_checkpoint_becomes_a_bundle_and_a_bundle_a_checkpoint(shard, tmp_path
     pictures = [tuple(plane.copy() for plane in planes) for planes in load_pictures(shard, 256)]
     cropped = [(y[:256, :256], u[:128, :128], v[:128, :128]) for y, u, v in pictures]
     folder = tmp_path / "zvc69-s"
-    export.export_bundle(checkpoint, folder, cropped[:1], cropped[1:3])
+    checkpoint.inter = None
+    export.export_bundle(checkpoint, folder, export.Material(calibration=cropped[:1], pictures=cropped[1:3]))
     again = checkpoint_of_bundle(folder)
     assert set(again.weights) == set(IntraNetwork().state_dict())
     for name, weight in checkpoint.weights.items():

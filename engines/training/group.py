@@ -1,0 +1,103 @@
+"""A group of pictures in training: in which order frames are coded, at which q, and from what."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engines.training.inter import Coded, InterNetwork, Planes, Priors, Reference
+from engines.training.model import (
+    Q_LEVELS,
+    IntraNetwork,
+    features_to_planes,
+    planes_to_features,
+    round_through,
+)
+from engines.training.motion import no_motion
+from zvc69_cli.codec.gop import I_Q, LAYER_Q
+
+
+class Planned(NamedTuple):
+    """One frame after the first: its place in display order, its references, and its layer (1 is P)."""
+
+    time: int
+    references: tuple[int, ...]
+    layer: int
+
+
+def coding_order(last: int, spacing: int) -> list[Planned]:
+    """Frames 1..last in coding order: an anchor every `spacing` frames, a pyramid of B frames between."""
+    planned: list[Planned] = []
+
+    def split(left: int, right: int, layer: int) -> None:
+        if right - left > 1:
+            middle = (left + right) // 2
+            planned.append(Planned(middle, (left, right), layer))
+            split(left, middle, layer + 1)
+            split(middle, right, layer + 1)
+
+    for start in range(0, last, spacing):
+        end = min(start + spacing, last)
+        planned.append(Planned(end, (start,), 1))
+        split(start, end, 2)
+    return planned
+
+
+class CodedFrame(NamedTuple):
+    """planned: where it stands; q: what it was coded at [B]"""
+
+    planned: Planned
+    coded: Coded
+    q: Tensor
+
+
+def layer_q(q: Tensor, layer: int) -> Tensor:
+    """What an encoder gives to I (layer 0), P (1) and the layers of B, where the stream has q."""
+    offset = LAYER_Q[min(layer - 1, len(LAYER_Q) - 1)] if layer else I_Q
+    return (q + offset).clamp(0, Q_LEVELS - 1)
+
+
+def code_group(
+    intra: IntraNetwork,
+    inter: InterNetwork,
+    frames: list[Planes],
+    q: Tensor,
+    plan: list[Planned],
+    noise: bool,
+    priors: Priors | None = None,
+) -> tuple[list[CodedFrame], tuple[Tensor, Tensor]]:
+    """Code a group in the order of `plan`.
+
+    frames   in display order; the first is coded by itself, and not trained
+    q        [B]
+    priors   integers that stand in for the network's own; pictures then pass no gradients on
+    returns  the frames of the plan; features and bits of the first frame
+    """
+    with torch.no_grad():
+        picture = intra(planes_to_features(*frames[0]), layer_q(q, 0), noise=False)
+    height, width = frames[0][0].shape[2:]
+    latent = torch.zeros(len(q), intra.size.latent, height // 16, width // 16, device=q.device)
+    still = no_motion(len(q), height, width, q.device)
+    decoded = {0: Reference(0, decoded_planes(picture.features), latent, still)}
+    coded_frames = []
+    for planned in plan:
+        at = layer_q(q, planned.layer)
+        references = tuple(decoded[time] for time in planned.references)
+        coded = inter(frames[planned.time], planned.time, references, at, noise, priors)
+        coded_frames.append(CodedFrame(planned, coded, at))
+        decoded[planned.time] = Reference(
+            planned.time,
+            decoded_planes(coded.features if priors is None else coded.features.detach()),
+            coded.latent.detach(),
+            coded.motion,
+            planned.time - planned.references[0],
+        )
+    return coded_frames, (picture.features, picture.latent_bits + picture.hyper_bits)
+
+
+def decoded_planes(features: Tensor) -> Planes:
+    """Planes as a decoder rounds them, with gradients."""
+    y, u, v = features_to_planes(features.clamp(0, 1))
+    return round_through(y * 255) / 255, round_through(u * 255) / 255, round_through(v * 255) / 255

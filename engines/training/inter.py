@@ -1,0 +1,193 @@
+"""The network of P and B frames: motion, prediction from one or two references, and what is coded given it.
+
+One network for both kinds, so that they share weights. The prior sees integers only: the hyper latent, the latents of
+the references and this frame's motion; never pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engines.training.model import (
+    Block,
+    LatentCoder,
+    ModelSize,
+    Prior,
+    PriorNetwork,
+    planes_to_features,
+    rate_lambda,
+)
+from engines.training.motion import (
+    VECTOR_LIMIT,
+    CodedMotion,
+    Motion,
+    MotionPrior,
+    MotionSearch,
+    code_motion,
+    scaled_motion,
+    warp_planes,
+)
+from zvc69_cli.codec.rate import VECTOR_SHARE
+from zvc69_cli.frames import FrameKind
+
+Planes = tuple[Tensor, Tensor, Tensor]
+
+HYPER_GAIN_INTER = 0.5  # what the hyper analysis and the prior see of a latent; residuals are small
+MASK_WIDTH = 64
+CONTEXT_BLOCKS = 2
+MOTION_CHANNELS = 6  # two fields and where they were coded, on the latent's grid
+LATENT_GRID = 1  # the motion grid that is the latent's: 1/16
+MOTION_UNIT = 1 / 32  # what a quarter pel is worth to the prior
+START_LOG_DEVIATION_LIMIT = -2.5
+
+
+class Coded(NamedTuple):
+    """What coding one frame yields; bits a sample."""
+
+    features: Tensor
+    latent_bits: Tensor
+    hyper_bits: Tensor
+    motion_bits: Tensor
+    latent: Tensor
+    motion: Motion
+
+
+class Passes(Protocol):
+    """A motion prior: for each grid, what predicts its first and its second half."""
+
+    @property
+    def first(self) -> Any: ...
+
+    @property
+    def second(self) -> Any: ...
+
+
+class Priors(NamedTuple):
+    """What predicts motion and latents; the network's own, or the integers that stand in for them."""
+
+    motion: Passes
+    latent: Prior
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A decoded frame that others predict from.
+
+    time    position in display order
+    planes  in 0..1, rounded as a decoder rounds
+    latent  in steps; zeros for a picture coded by itself, whose latent means something else
+    motion  to its own first reference, `span` frames before it
+    """
+
+    time: int
+    planes: Planes
+    latent: Tensor
+    motion: Motion
+    span: int = 1
+
+
+class InterNetwork(nn.Module):
+    """Search, motion prior, blending of two predictions, and a LatentCoder with the prediction as context."""
+
+    def __init__(self, size: ModelSize | None = None) -> None:
+        super().__init__()
+        self.size = size = size or ModelSize()
+        self.search = MotionSearch()
+        self.motion_prior = MotionPrior()
+        self.mask_entry = nn.Conv2d(192, MASK_WIDTH, 1)
+        self.mask_block = Block(MASK_WIDTH, MASK_WIDTH)
+        self.mask_head = nn.Conv2d(MASK_WIDTH, 96, 1)
+        self.context_blocks = nn.Sequential(*[Block(96, 96) for _ in range(CONTEXT_BLOCKS)])
+        extra = 2 * size.latent + MOTION_CHANNELS
+        self.coder = LatentCoder(size, context=96, extra=extra, gain=HYPER_GAIN_INTER)
+        for block in self.context_blocks:
+            block.start_as_identity()
+        nn.init.zeros_(self.mask_head.weight)
+        nn.init.zeros_(self.mask_head.bias)
+
+    def context(self, first: Tensor, second: Tensor | None = None) -> Tensor:
+        """The prediction [B, 96, h, w] from one or two moved references, all as features."""
+        if second is None:
+            return self.context_blocks(first)
+        mask = torch.sigmoid(self.mask_head(self.mask_block(self.mask_entry(torch.cat([first, second], 1)))))
+        return self.context_blocks(mask * first + (1 - mask) * second)
+
+    def priors(self) -> Priors:
+        return Priors(self.motion_prior, self.coder.prior)
+
+    def forward(
+        self,
+        current: Planes,
+        time: int,
+        references: tuple[Reference, ...],
+        q: Tensor,
+        noise: bool = True,
+        priors: Priors | None = None,
+    ) -> Coded:
+        """Code the frame at `time`: a P frame given one reference, a B frame given two, the earlier first."""
+        priors = priors or self.priors()
+        first, last = references[0], references[-1]
+        weight = rate_lambda(q)
+        span = time - first.time
+        share = VECTOR_SHARE[FrameKind.P if len(references) == 1 else FrameKind.B]
+        expected = scaled_motion(last.motion, span, last.span)
+        moved, coded = self._moved(current, first, expected, weight, share, noise, priors)
+        motion_bits, second_motion, context = coded.bits, coded.motion, None
+        if len(references) == 2:
+            expected = scaled_motion(coded.motion, time - last.time, span)
+            moved2, coded2 = self._moved(current, last, expected, weight, share, noise, priors)
+            motion_bits, second_motion = motion_bits + coded2.bits, coded2.motion
+            context = self.context(moved, moved2)
+        context = self.context(moved) if context is None else context
+        extra = prior_extra(first.latent, last.latent, coded.motion, second_motion)
+        latent, hyper = self.coder.analyse(planes_to_features(*current), q, context)
+        decoded, latent_bits, hyper_bits = self.coder.code(latent, hyper, q, priors.latent, noise, extra)
+        features = self.coder.synthesise(decoded, q, context)
+        return Coded(features, latent_bits, hyper_bits, motion_bits, decoded, coded.motion)
+
+    def _moved(
+        self,
+        current: Planes,
+        reference: Reference,
+        predicted: Motion,
+        weight: Tensor,
+        share: float,
+        noise: bool,
+        priors: Priors,
+    ) -> tuple[Tensor, CodedMotion]:
+        luma, reference_luma = current[0], reference.planes[0].detach()
+        found = self.search(luma, reference_luma)
+        coded = code_motion(priors.motion, found, luma, reference_luma, predicted, weight, share, noise)
+        return planes_to_features(*warp_planes(reference.planes, coded.motion.fields[-1])), coded
+
+    @torch.no_grad()
+    def start_from_klt(self, analysis: Tensor, synthesis: Tensor) -> None:
+        """Make the untrained network a hybrid codec: a block transform of picture minus prediction."""
+        coder = self.coder
+        coder._start_transforms(analysis, synthesis)
+        identity = torch.eye(96, device=analysis.device)
+        coder.entry.weight[:96, 96:, 0, 0] = -identity
+        assert coder.mix is not None
+        coder.mix.weight.mul_(0.01)
+        coder.mix.bias.zero_()
+        coder.mix.weight[:96, :, 0, 0] = identity
+
+    @torch.no_grad()
+    def start_prior(self, deviation: Tensor) -> None:
+        """Let the prior expect latents [latent] as the untrained network really codes them."""
+        coder: PriorNetwork = self.coder.prior
+        coder.start_from_deviation(deviation)
+
+
+def prior_extra(first: Tensor, last: Tensor, motion: Motion, second_motion: Motion) -> Tensor:
+    """What the prior sees beside the hyper latent, in its units: [B, 2 latent + 6, h, w]."""
+    latents = [latent.detach() * HYPER_GAIN_INTER for latent in (first, last)]
+    motions = []
+    for each in (motion, second_motion):
+        field = each.fields[LATENT_GRID].detach().clamp(-VECTOR_LIMIT, VECTOR_LIMIT)
+        motions += [field * MOTION_UNIT, each.coded[LATENT_GRID]]
+    return torch.cat([*latents, *motions], 1)

@@ -1,0 +1,263 @@
+"""What each stage of training trains, on what, and by which loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from engines.training.checkpoint import Checkpoint
+from engines.training.data import PixelPool, load_clips, load_pictures
+from engines.training.exact import (
+    ExactMotionPrior,
+    ExactPrior,
+    Scales,
+    find_inter_scales,
+    find_scales,
+    scales_below,
+)
+from engines.training.group import code_group, coding_order
+from engines.training.inter import Coded, Planes, Priors
+from engines.training.model import (
+    Q_LEVELS,
+    IntraNetwork,
+    mse_611,
+    planes_to_features,
+    rate_lambda,
+)
+
+LOSS_SCALE: Final = 20.0
+CALIBRATION_CROPS: Final = 16
+CALIBRATION_QS: Final = (0, Q_LEVELS // 3, 2 * Q_LEVELS // 3, Q_LEVELS - 1)
+SPACINGS: Final = (1, 2, 4, 8)  # frames from anchor to anchor that the inter stage draws from
+SPACING_SHARES: Final = (0.25, 0.2, 0.3, 0.25)
+SHORTEST_GROUP: Final = 4  # frames after the first; a chain of P frames must learn to repair itself
+
+Losses = tuple[Tensor, Tensor, Tensor, Tensor]  # loss, bits a pixel, mean squared error, motion's bits a pixel
+
+
+class Stage(ABC):
+    """One stage on one device; `network` is what it trains.
+
+    trained   beginnings of the names of the parameters that it trains
+    own_crop  multiple that the side of a crop must be of
+    """
+
+    network: Any
+    trained: tuple[str, ...] = ("",)
+    own_crop: int = 16
+
+    @abstractmethod
+    def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
+        """Losses of one batch, and the luma pixels that were trained on."""
+
+    @abstractmethod
+    def run_once(self, side: int) -> int:
+        """Forward over one square of that side, to count what it takes; returns the luma pixels coded."""
+
+    @abstractmethod
+    def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
+        """Put averaged weights where they belong."""
+
+
+class IntraStage(Stage):
+    """All of the intra network, by rate and distortion."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, compiled: bool) -> None:
+        self.network = IntraNetwork(checkpoint.size).to(device)
+        self.network.load_state_dict(checkpoint.weights)
+        self._device = device
+        self._rate_and_distortion = torch.compile(self._coded, dynamic=False) if compiled else self._coded
+
+    def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
+        features = planes_to_features(*pool.crops(batch, crop))
+        q = torch.randint(0, Q_LEVELS, (batch,), device=self._device)
+        return self._rate_and_distortion(features, q), batch * crop**2
+
+    def run_once(self, side: int) -> int:
+        features = torch.zeros(1, 96, side // 8, side // 8, device=self._device)
+        self.network(features, torch.tensor([Q_LEVELS // 2], device=self._device))
+        return side**2
+
+    def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
+        checkpoint.weights = average
+
+    def _coded(self, features: Tensor, q: Tensor) -> Losses:
+        coded = self.network(features, q)
+        rate = (coded.latent_bits + coded.hyper_bits) / _pixels(features)
+        distortion = mse_611(coded.features, features)
+        return (
+            rate_distortion(rate, distortion, q),
+            rate.mean(),
+            distortion.mean(),
+            torch.zeros_like(rate).mean(),
+        )
+
+
+class ExactStage(IntraStage):
+    """The intra prior alone, through the integers that it will run as."""
+
+    trained = ("prior.",)
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, compiled: bool, pool: PixelPool, crop: int
+    ) -> None:
+        super().__init__(checkpoint, device, compiled)
+        if checkpoint.scales is None:  # kept from then on: integers must not move while they are trained
+            checkpoint.scales = self._found_scales(pool, crop)
+        self._prior = ExactPrior(self.network.prior, checkpoint.scales)
+
+    def _found_scales(self, pool: PixelPool, crop: int) -> Scales:
+        features = planes_to_features(*pool.crops(CALIBRATION_CROPS, crop))
+
+        def calibrate() -> None:
+            with torch.no_grad():
+                for q in CALIBRATION_QS:
+                    at = torch.full((len(features),), q, device=features.device)
+                    self.network(features, at, noise=False)
+
+        return find_scales(self.network.prior, calibrate)
+
+    def _coded(self, features: Tensor, q: Tensor) -> Losses:
+        """The rate alone: nothing that is trained here reaches the picture but through a rounding."""
+        with torch.no_grad():
+            latent, hyper = self.network.analyse(features, q)
+        _, latent_bits, hyper_bits = self.network.code(latent, hyper, q, self._prior)
+        rate = (latent_bits + hyper_bits) / _pixels(features)
+        loss = (rate / rate_lambda(q).sqrt()).mean() * LOSS_SCALE
+        return loss, rate.mean(), torch.ones_like(rate).mean(), torch.zeros_like(rate).mean()
+
+
+class InterStage(Stage):
+    """The network of P and B frames, on groups whose first picture the intra network codes."""
+
+    own_crop = 64
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, compiled: bool, *, trains_search: bool
+    ) -> None:
+        self._intra = checkpoint.network().to(device).requires_grad_(False)
+        self.network = checkpoint.inter_network().to(device)
+        self._device = device
+        self._priors: Priors | None = None
+        self._code = torch.compile(code_group, dynamic=False) if compiled else code_group
+        names = {name.split(".")[0] for name, _ in self.network.named_children()}
+        self.trained = tuple(f"{name}." for name in sorted(names) if trains_search or name != "search")
+
+    def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
+        spacing = SPACINGS[int(torch.multinomial(torch.tensor(SPACING_SHARES), 1))]
+        last = max(spacing, SHORTEST_GROUP)
+        batch = max(1, batch * SHORTEST_GROUP // last)  # as many pixels a step, whatever the group
+        frames = split_frames(pool.sequences(batch, crop, last + 1))
+        q = torch.randint(0, Q_LEVELS, (batch,), device=self._device)
+        coded_frames, _ = self._code(
+            self._intra, self.network, frames, q, coding_order(last, spacing), True, self._priors
+        )
+        losses = [self._of_frame(each.coded, frames[each.planned.time], each.q) for each in coded_frames]
+        total = [torch.stack(each).mean() for each in zip(*losses, strict=True)]
+        return (total[0], total[1], total[2], total[3]), batch * crop**2 * last
+
+    def _of_frame(self, coded: Coded, planes: Planes, q: Tensor) -> Losses:
+        features = planes_to_features(*planes)
+        pixels = _pixels(features)
+        rate = (coded.latent_bits + coded.hyper_bits + coded.motion_bits) / pixels
+        distortion = mse_611(coded.features, features)
+        motion = coded.motion_bits.mean() / pixels
+        return rate_distortion(rate, distortion, q), rate.mean(), distortion.mean(), motion
+
+    def run_once(self, side: int) -> int:
+        last = SHORTEST_GROUP
+        planes = [
+            torch.zeros(1, last + 1, side // factor, side // factor, device=self._device)
+            for factor in (1, 2, 2)
+        ]
+        frames = split_frames((planes[0], planes[1], planes[2]))
+        at = torch.tensor([Q_LEVELS // 2], device=self._device)
+        code_group(self._intra, self.network, frames, at, coding_order(last, last), True)
+        return last * side**2
+
+    def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
+        checkpoint.inter = average
+
+
+class InterExactStage(InterStage):
+    """The priors of P and B frames alone, through the integers that they will run as."""
+
+    trained = ("coder.prior.", "motion_prior.")
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, compiled: bool, pool: PixelPool, crop: int
+    ) -> None:
+        super().__init__(checkpoint, device, compiled, trains_search=False)
+        self.trained = InterExactStage.trained
+        if checkpoint.inter_scales is None:  # kept from then on: integers must not move while they are trained
+            checkpoint.inter_scales = find_inter_scales(
+                self.network, lambda: self.run_on_groups(pool, CALIBRATION_CROPS, crop)
+            )
+        scales = checkpoint.inter_scales
+        latent = ExactPrior(self.network.coder.prior, scales_below(scales, "coder.prior."))
+        self._priors = Priors(ExactMotionPrior(self.network, scales), latent)
+
+    def run_on_groups(self, pool: PixelPool, count: int, crop: int) -> None:
+        """One pass over groups of each kind at a few q, for what watches the network meanwhile."""
+        with torch.no_grad():
+            for spacing in SPACINGS:
+                last = max(spacing, SHORTEST_GROUP)
+                frames = split_frames(pool.sequences(count, crop, last + 1))
+                q = torch.tensor(CALIBRATION_QS, device=self._device).repeat(count // len(CALIBRATION_QS) + 1)
+                code_group(self._intra, self.network, frames, q[:count], coding_order(last, spacing), False)
+
+    def _of_frame(self, coded: Coded, planes: Planes, q: Tensor) -> Losses:
+        """The rate alone: nothing that is trained here reaches the picture but through a rounding."""
+        _, rate, distortion, motion = super()._of_frame(coded, planes, q)
+        pixels = _pixels(coded.features)
+        each = (coded.latent_bits + coded.hyper_bits + coded.motion_bits) / pixels
+        return (each / rate_lambda(q).sqrt()).mean() * LOSS_SCALE, rate, distortion, motion
+
+
+def split_frames(planes: Planes) -> list[Planes]:
+    """[B, T, h, w] each -> T frames of planes [B, 1, h, w]."""
+    y, u, v = planes
+    return [(y[:, at : at + 1], u[:, at : at + 1], v[:, at : at + 1]) for at in range(y.shape[1])]
+
+
+def rate_distortion(rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
+    """Over sqrt(lambda), so that no end of the range drowns the other."""
+    weight = rate_lambda(q)
+    return ((rate + weight * distortion) / weight.sqrt()).mean() * LOSS_SCALE
+
+
+def _pixels(features: Tensor) -> int:
+    return features.shape[2] * features.shape[3] * 64
+
+
+def load_pool(stage: str, folder: Path, crop: int, limit: int | None, device: torch.device) -> PixelPool:
+    """The pixels that a stage trains on; raises NoTrainingData."""
+    load = load_clips if stage in INTER_STAGES else load_pictures
+    return PixelPool(load(folder, crop, limit), device)
+
+
+def make_stage(
+    name: str,
+    checkpoint: Checkpoint,
+    pool: PixelPool,
+    crop: int,
+    device: torch.device,
+    compiled: bool,
+    trains_search: bool,
+) -> Stage:
+    """The stage of this name, on the weights of a checkpoint."""
+    if name == "intra":
+        return IntraStage(checkpoint, device, compiled)
+    if name == "exact":
+        return ExactStage(checkpoint, device, compiled, pool, crop)
+    if name == "inter-exact":
+        return InterExactStage(checkpoint, device, compiled, pool, crop)
+    return InterStage(checkpoint, device, compiled, trains_search=trains_search)
+
+
+STAGES: Final = ("intra", "exact", "inter", "inter-exact")
+INTER_STAGES: Final = ("inter", "inter-exact")

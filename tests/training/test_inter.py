@@ -1,0 +1,292 @@
+"""The trainer of P and B frames: the same integers as the codec, and stages that train what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the [train] extra is not installed")
+pytest.importorskip("onnx", reason="the [train] extra is not installed")
+cv2 = pytest.importorskip("cv2", reason="the [train] extra is not installed")
+
+from engines.training import export, train, trainer  # noqa: E402
+from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from engines.training.data import NoTrainingData, PixelPool, load_clips  # noqa: E402
+from engines.training.exact import (  # noqa: E402
+    ExactMotionPrior,
+    ExactPrior,
+    find_inter_scales,
+    inter_integer_arrays,
+    scales_below,
+)
+from engines.training.from_bundle import checkpoint_of_bundle  # noqa: E402
+from engines.training.group import code_group, coding_order  # noqa: E402
+from engines.training.inter import InterNetwork  # noqa: E402
+from engines.training.klt import klt_basis  # noqa: E402
+from engines.training.model import ModelSize, planes_to_features, psnr_611  # noqa: E402
+from engines.training.motion import (  # noqa: E402
+    FIRST_INPUTS,
+    SECOND_INPUTS,
+    Motion,
+    MotionSearch,
+    even_cells,
+    grow,
+    grown_integers,
+    prior_inputs,
+    scaled_motion,
+    split_head,
+    warp,
+)
+from engines.training.stages import split_frames  # noqa: E402
+from engines.training.tables import SymbolCounts, fit_motion_tables  # noqa: E402
+from zvc69_cli.codec import motion as codec_motion  # noqa: E402
+from zvc69_cli.codec.motion_prior import IntegerMotionPrior  # noqa: E402
+from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
+from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def _texture(height, width, seed=0):
+    """Smooth noise: something that a search can hold on to."""
+    noise = torch.rand(1, 1, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(noise, size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two clips of a texture that moves, and one file that is broken."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed in range(2):
+        texture = (_texture(160, 224, seed)[0, 0] * 255).byte().numpy()
+        out = cv2.VideoWriter(str(folder / f"{seed}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (144, 128))
+        for at in range(9):
+            out.write(np.repeat(texture[at : at + 128, 3 * at : 3 * at + 144, None], 3, 2))
+        out.release()
+    (folder / "broken.mp4").write_bytes(b"no clip")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return checkpoint_of_bundle(find_bundle().folder)
+
+
+def test_clips_are_decoded_whole_and_a_broken_one_is_named(clips, capsys):
+    found = load_clips(clips, 64)
+    assert [each[0].shape for each in found] == [(9, 128, 144)] * 2
+    assert found[0][1].shape == (9, 64, 72)
+    assert "skipped, cannot be decoded: broken.mp4" in capsys.readouterr().out
+
+
+def test_a_folder_without_clips_is_refused(tmp_path):
+    with pytest.raises(NoTrainingData, match="no clips"):
+        load_clips(tmp_path, 64)
+
+
+def test_sequences_are_frames_of_one_clip_in_one_order_of_time():
+    frames = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((12, 32, 32), np.uint8)
+    pool = PixelPool([(frames, frames[:, ::2, ::2], frames[:, ::2, ::2])], CPU)
+    y, _, _ = pool.sequences(32, 16, 4)
+    numbers = (y[:, :, 0, 0] * 255).round().int()
+    steps = numbers.diff(dim=1)
+    assert (steps == steps[:, :1]).all()
+    assert set(steps[:, 0].abs().tolist()) <= {1, 2}
+
+
+def test_a_search_that_was_never_trained_finds_a_shift():
+    texture = _texture(192, 256)
+    reference, current = texture[:, :, 32:160, 32:224], texture[:, :, 36:164, 21:213]
+    with torch.no_grad():
+        fields = MotionSearch()(current, reference)
+        moved = warp(reference, grow(fields[-1], 8))
+
+    def psnr(x):
+        return -10 * torch.log10(((x - current)[:, :, 16:-16, 16:-16] ** 2).mean()).item()
+
+    assert psnr(moved) > psnr(reference) + 6
+
+
+def test_the_order_of_a_pyramid():
+    assert [each.time for each in coding_order(8, 4)] == [4, 2, 1, 3, 8, 6, 5, 7]
+    assert coding_order(4, 4)[1].references == (0, 4)
+    assert [each.layer for each in coding_order(4, 4)] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("ratio", [(1, 1), (1, 2), (-3, 4), (5, 3)])
+def test_integers_of_motion_are_those_of_the_codec(ratio):
+    rng = np.random.default_rng(5)
+    sizes = codec_motion.grid_sizes(5, 7)
+    fields = tuple(rng.integers(-300, 300, (2, *size)).astype(np.int32) for size in sizes)
+    coded = tuple(rng.integers(0, 2, size).astype(np.uint8) for size in sizes)
+    tensors = Motion(
+        tuple(torch.from_numpy(each)[None].float() for each in fields),
+        tuple(torch.from_numpy(each)[None, None].float() for each in coded),
+    )
+    scaled = codec_motion.scaled(codec_motion.Motion(fields, coded), *ratio)
+    for want, got in zip(scaled.fields, scaled_motion(tensors, *ratio).fields, strict=True):
+        assert np.array_equal(want, got[0].numpy())
+    grown = codec_motion.grown(fields[0], sizes[1])
+    assert np.array_equal(grown, grown_integers(tensors.fields[0])[0, :, :5, :7].numpy())
+    want = codec_motion.first_inputs(grown, coded[1], fields[1], coded[1])
+    parent = torch.from_numpy(grown)[None].float()
+    got = prior_inputs(parent, tensors.fields[1], tensors.coded[1], tensors.coded[1])
+    assert np.array_equal(want, got[0].numpy())
+    assert np.array_equal(codec_motion.first_cells(5, 7), even_cells(parent)[0, 0].bool().numpy())
+
+
+def test_tables_of_motion_stand_for_what_the_prior_means():
+    """A row of spreads or of significances, and the number that leads to it."""
+    odds = codec_motion.cell_odds(np.array([[16.0], [0], [0], [36.0], [0]], np.float32), 0)
+    head = split_head(torch.tensor([1.0, 0, 0, 1.0, 0]).view(1, 5, 1, 1))
+    tables = fit_motion_tables(SymbolCounts(rows=128))
+    row = tables.rows[int(odds.significances[0])]
+    assert row[2] / row.sum() == pytest.approx(torch.sigmoid(head.odds).item(), abs=0.03)
+    row = tables.rows[int(odds.spreads[0, 0])]
+    zero = 1 - np.exp(-0.5 / np.exp(head.log_spreads[0, 0].item()))
+    assert row[len(row) // 2 - 1] / row.sum() == pytest.approx(zero, abs=0.02)
+
+
+def test_the_inter_priors_in_training_equal_the_oracles_in_every_element(shipped):
+    network, scales = shipped.inter_network(), shipped.inter_scales
+    arrays = inter_integer_arrays(network, scales)
+    oracle, exact = IntegerMotionPrior(arrays), ExactMotionPrior(network, scales)
+    generator = torch.Generator().manual_seed(1)
+    for level in range(3):
+        for is_second, inputs in ((False, FIRST_INPUTS), (True, SECOND_INPUTS)):
+            seen = torch.randint(-90, 91, (1, inputs, 9, 11), generator=generator).float()
+            with torch.no_grad():
+                head = (exact.second if is_second else exact.first)[level](seen)
+            due = oracle(level, is_second, seen[0].numpy().astype(np.int64))
+            assert np.array_equal(head.odds[0, 0].numpy() * 16, due[0])
+            assert np.array_equal(head.means[0].numpy(), due[1:3])
+    prior = ExactPrior(network.coder.prior, scales_below(scales, "coder.prior."))
+    hyper = torch.randint(-4, 5, (1, 128, 2, 2), generator=generator).float()
+    extra = torch.randint(-60, 61, (1, 390, 5, 7), generator=generator).float()
+    units = torch.cat([torch.full((384,), 0.5 / 16), torch.tensor([1 / 32, 1 / 32, 1.0] * 2)]).view(1, -1, 1, 1)
+    with torch.no_grad():
+        mean, _, _ = prior.first(hyper, 5, 7, extra * units)
+    due = IntegerPrior(arrays, "inter.prior.").first(
+        hyper[0].numpy().astype(np.int64), 5, 7, np.zeros(192, np.int64), extra[0].numpy().astype(np.int64)
+    )
+    assert np.array_equal(mean[0].numpy() * 16, due.means)
+
+
+def test_an_untrained_network_is_a_hybrid_codec(clips):
+    """Block transform of picture minus prediction: a moving texture at more than 30 dB before the first step."""
+    pool = PixelPool(load_clips(clips, 64), CPU)
+    analysis, synthesis, mean, deviation = klt_basis(pool, 192, side=64)
+    checkpoint = Checkpoint(size=ModelSize(), weights={})
+    intra, inter = _klt_networks(checkpoint.size, analysis, synthesis, mean, deviation)
+    frames = split_frames(pool.sequences(1, 128, 3))
+    with torch.no_grad():
+        coded, _ = code_group(intra, inter, frames, torch.tensor([20]), coding_order(2, 2), False)
+    for each in coded:
+        features = planes_to_features(*frames[each.planned.time])
+        assert psnr_611(each.coded.features, features).item() > 30
+
+
+def _klt_networks(size, analysis, synthesis, mean, deviation):
+    from engines.training.model import IntraNetwork
+
+    intra, inter = IntraNetwork(size), InterNetwork(size)
+    intra.start_from_klt(analysis, synthesis, mean, deviation)
+    inter.start_from_klt(analysis, synthesis)
+    inter.start_prior(deviation)
+    return intra.eval(), inter.eval()
+
+
+@pytest.mark.slow
+def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
+    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+    out = tmp_path / "inter.pt"
+    call = ["--stage", "inter", "--data", str(clips), "--out", str(out), "--device", "cpu", "--crop", "64"]
+    call += ["--batch", "1", "--fixed-search"]
+    assert train.main([*call, "--minutes", "0.06", "--resume", str(find_bundle().folder)]) == 0
+    first, before = load_checkpoint(out), checkpoint_of_bundle(find_bundle().folder)
+    assert first.pixels["inter"] > before.pixels["inter"]
+    changed = {
+        name
+        for name, weight in first.inter.items()
+        if not torch.allclose(weight, before.inter[name], atol=3e-3)
+    }
+    assert changed
+    assert not any(name.startswith("search.") for name in changed)
+    for name, weight in first.weights.items():
+        assert torch.allclose(weight, before.weights[name], atol=3e-3), name
+    assert train.main([*call, "--minutes", "0.03", "--resume", str(out), "--cooldown"]) == 0
+    assert load_checkpoint(out).pixels["inter"] > first.pixels["inter"]
+    assert "motion" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_exact_stage_of_inter_trains_the_priors_and_leaves_the_rest(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+    out = tmp_path / "exact.pt"
+    call = ["--stage", "inter-exact", "--data", str(clips), "--resume", str(find_bundle().folder)]
+    call += ["--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.06"]
+    assert train.main(call) == 0
+    before, after = checkpoint_of_bundle(find_bundle().folder), load_checkpoint(out)
+    assert after.inter_scales == before.inter_scales
+    changed = {
+        name
+        for name, weight in after.inter.items()
+        if not torch.allclose(weight, before.inter[name], atol=3e-3)
+    }
+    assert changed
+    assert all(name.startswith(("coder.prior.", "motion_prior.")) for name in changed)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_inter_becomes_a_bundle_and_a_bundle_a_checkpoint(clips, tmp_path, shipped):
+    """Export checks itself: every graph against PyTorch or the oracles, decodes against their encodes."""
+    found = [
+        tuple(np.pad(plane, ((0, 0), (0, 64 // factor), (0, 112 // factor)), mode="reflect")
+              for plane, factor in zip(each, (1, 2, 2), strict=True))
+        for each in load_clips(clips, 64)
+    ]  # fmt: skip
+    pictures = [tuple(plane[0] for plane in each) for each in found]
+    folder = tmp_path / "zvc69-s"
+    export.export_bundle(
+        shipped, folder, export.Material(calibration=pictures[:1], pictures=pictures[1:], clips=found)
+    )
+    again = checkpoint_of_bundle(folder)
+    assert set(again.inter) == set(InterNetwork().state_dict())
+    for name, weight in shipped.inter.items():
+        apart = (weight - again.inter[name]).abs().max()
+        assert apart <= 0.02 * weight.abs().max() + 0.01, name
+    assert again.inter_scales == shipped.inter_scales
+
+
+def test_scales_are_found_for_every_layer_of_every_prior(shipped):
+    network = shipped.inter_network()
+    pool_frames = [
+        tuple(_texture(64 // factor, 128 // factor, seed) for factor in (1, 2, 2)) for seed in range(3)
+    ]
+
+    def calibrate():
+        with torch.no_grad():
+            code_group(shipped.network(), network, pool_frames, torch.tensor([30]), coding_order(2, 2), False)
+
+    scales = find_inter_scales(network, calibrate)
+    assert set(scales) == set(shipped.inter_scales)
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "what"),
+    [("search.levels.9.head.bias", torch.zeros(2), "absent"), ("mask_entry.bias", torch.zeros(5), r"\[5\]")],
+)
+def test_a_network_of_another_architecture_is_refused_by_its_layer(shipped, name, weight, what):
+    other = Checkpoint(size=shipped.size, weights=shipped.weights, inter=shipped.inter | {name: weight})
+    with pytest.raises(WrongCheckpoint, match=f"{name} .*{what}"):
+        other.inter_network()
+
+
+def test_a_checkpoint_keeps_both_networks(shipped, tmp_path):
+    save_checkpoint(shipped, tmp_path / "both.pt")
+    again = load_checkpoint(tmp_path / "both.pt")
+    assert again.inter_scales == shipped.inter_scales
+    assert set(again.inter) == set(shipped.inter)
