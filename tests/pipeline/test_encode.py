@@ -324,7 +324,10 @@ def test_memory_does_not_grow_with_the_length_of_the_video(out, sources):
         return result
 
     peak(20)
-    assert peak(160) < peak(40) + 100_000
+    # How many frames are under way at once is a matter of chance (peaks of 1.10, 1.18, 1.12 and 1.08 MB for 40, 80, 160
+    # and 240 frames); pictures or packets that stay would show with more than a quarter of what the longer video holds.
+    more = 120 * (picture(0).y.nbytes * 3 // 2 + 3 * 2000)
+    assert peak(160) < peak(40) + more // 4
 
 
 def test_seek_and_frames_select_a_part(clip, out):
