@@ -27,10 +27,10 @@ from zvc69_cli.measure.bench import BenchSettings, frame_limit, run_bench
 from zvc69_cli.measure.bench_report import table
 from zvc69_cli.measure.clips import VIDEOS
 from zvc69_cli.measure.comparison import Row, compare
-from zvc69_cli.measure.one_engine import OneEngine, bundle_of, load_engine
+from zvc69_cli.measure.one_engine import OneEngine, bundle_of
 from zvc69_cli.measure.store import Measurement
 from zvc69_cli.measure.video_codec import VideoCodec
-from zvc69_cli.pipeline.engine import InstalledEngine
+from zvc69_cli.pipeline.engine import InstalledEngine, load_engine
 from zvc69_cli.pipeline.resolve import EncodeOptions
 
 WHOLE = "whole codec"

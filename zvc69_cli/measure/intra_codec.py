@@ -14,8 +14,9 @@ from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.reader import StreamReader
 from zvc69_cli.container.writer import StreamWriter
 from zvc69_cli.frames import Frame, Packet, VideoFormat
-from zvc69_cli.measure.one_engine import bundle_of, load_engine
+from zvc69_cli.measure.one_engine import bundle_of
 from zvc69_cli.measure.peers import Coded
+from zvc69_cli.pipeline.engine import load_engine
 from zvc69_cli.runtime.bundle import Bundle
 from zvc69_cli.runtime.settings import RunSettings
 

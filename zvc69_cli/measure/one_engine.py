@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
-from zvc69_cli.codec.networks import Networks
-from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.container.layout import StreamHeader
-from zvc69_cli.pipeline.engine import Engine, InstalledEngine
-from zvc69_cli.pipeline.timed import TimedNetworks
+from zvc69_cli.pipeline.engine import Engine
 from zvc69_cli.runtime.bundle import Bundle, find_bundle, load_bundle
-from zvc69_cli.runtime.providers import choose_device
-from zvc69_cli.runtime.sessions import load_networks
 from zvc69_cli.runtime.settings import RunSettings
 
 
@@ -35,17 +29,3 @@ def bundle_of(name: str) -> Bundle:
     raises  UnknownBundle, RuntimeUnavailable
     """
     return load_bundle(Path(name)) if Path(name).is_dir() else find_bundle(name)
-
-
-def load_engine(bundle: Bundle, run: RunSettings) -> InstalledEngine:
-    """A bundle's networks and tables on a device; raises RuntimeUnavailable."""
-    device = choose_device(run.device)
-    return InstalledEngine(
-        bundle_name=bundle.name,
-        bundle_sha256=bundle.sha256,
-        latent_channels=bundle.latent_channels,
-        hyper_channels=bundle.hyper_channels,
-        device=device.name,
-        networks=TimedNetworks(cast(Networks, load_networks(bundle, device, run.threads))),
-        tables=CodecTables.from_arrays(bundle.arrays),
-    )

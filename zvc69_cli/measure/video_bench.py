@@ -35,13 +35,14 @@ from zvc69_cli.measure.bench import (
 from zvc69_cli.measure.bench_report import About
 from zvc69_cli.measure.clips import VIDEOS, find_clips, read_clip
 from zvc69_cli.measure.comparison import compare
-from zvc69_cli.measure.one_engine import OneEngine, bundle_of, load_engine
+from zvc69_cli.measure.one_engine import OneEngine, bundle_of
 from zvc69_cli.measure.peers import VIDEO_PEERS, code_with
 from zvc69_cli.measure.speed_bench import processor_name
 from zvc69_cli.measure.store import Measurement
 from zvc69_cli.measure.video_codec import VideoCodec
 from zvc69_cli.measure.video_report import kinds_sections, middle_rates, speed_sections
 from zvc69_cli.pipeline.crew import USUAL_GROUP_FRAMES, crew_for
+from zvc69_cli.pipeline.engine import load_engine
 from zvc69_cli.pipeline.resolve import DEFAULT_PRESET, EncodeOptions, find_preset, parse_value, resolve_encode
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 

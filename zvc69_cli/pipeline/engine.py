@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zvc69_cli.frames import Frame, Packet, VideoFormat
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from zvc69_cli.codec.tables import CodecTables
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.runtime.bundle import Bundle
-    from zvc69_cli.runtime.providers import Device
-    from zvc69_cli.runtime.sessions import OrtNetworks
     from zvc69_cli.runtime.settings import RunSettings
 
 _log = logging.getLogger(__name__)
@@ -97,6 +93,16 @@ class Engines(Protocol):
     def for_decoding(self, header: StreamHeader, run: RunSettings) -> Engine: ...
 
 
+class LoadInter(Protocol):
+    """Has what P and B frames need loaded, to encode them or to decode alone."""
+
+    def __call__(self, *, encodes: bool) -> None: ...
+
+
+def _nothing_to_load(*, encodes: bool) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledEngine:
     """An Engine of a bundle that is on this machine.
@@ -111,7 +117,7 @@ class InstalledEngine:
     device: str
     networks: TimedNetworks
     tables: CodecTables
-    load_inter: Callable[[], None] = lambda: None
+    load_inter: LoadInter = _nothing_to_load
 
     @property
     def has_inter(self) -> bool:
@@ -126,7 +132,7 @@ class InstalledEngine:
         from zvc69_cli.codec.encoder import Encoder
 
         if settings.keyint != 1:
-            self.load_inter()
+            self.load_inter(encodes=True)
         return Encoder(video, settings, self.networks, self.tables)
 
     def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder:
@@ -142,40 +148,27 @@ class InstalledEngines:
         """The default bundle on the device asked for."""
         from zvc69_cli.runtime.bundle import find_bundle
 
-        bundle, device = find_bundle(), _device(run)
-        networks = _networks(bundle, device, run)
-        return _engine(bundle, device, networks, partial(networks.load_inter, encodes=True))
+        return load_engine(find_bundle(), run)
 
     def for_decoding(self, header: StreamHeader, run: RunSettings) -> Engine:
         """The bundle that the stream was made with, found by its hash."""
         from zvc69_cli.runtime.bundle import find_bundle_by_hash
 
-        bundle, device = find_bundle_by_hash(header.bundle_sha256, header.bundle_name), _device(run)
-        networks = _networks(bundle, device, run)
+        engine = load_engine(find_bundle_by_hash(header.bundle_sha256, header.bundle_name), run)
         if header.gop_frames != 1:
-            networks.load_inter(encodes=False)
-        return _engine(bundle, device, networks)
+            engine.load_inter(encodes=False)
+        return engine
 
 
-def _device(run: RunSettings) -> Device:
+def load_engine(bundle: Bundle, run: RunSettings) -> InstalledEngine:
+    """A bundle's networks and tables on the device asked for; raises RuntimeUnavailable."""
+    from zvc69_cli.codec.tables import CodecTables
     from zvc69_cli.runtime.providers import choose_device
+    from zvc69_cli.runtime.sessions import load_networks
 
     device = choose_device(run.device)
     _log.info("device: %s (%s)", device.name, device.why)
-    return device
-
-
-def _networks(bundle: Bundle, device: Device, run: RunSettings) -> OrtNetworks:
-    from zvc69_cli.runtime.sessions import load_networks
-
-    return load_networks(bundle, device, run.threads)
-
-
-def _engine(
-    bundle: Bundle, device: Device, networks: OrtNetworks, load_inter: Callable[[], None] = lambda: None
-) -> Engine:
-    from zvc69_cli.codec.tables import CodecTables
-
+    networks = load_networks(bundle, device, run.threads)
     return InstalledEngine(
         bundle_name=bundle.name,
         bundle_sha256=bundle.sha256,
@@ -184,7 +177,7 @@ def _engine(
         device=device.name,
         networks=TimedNetworks(networks),
         tables=CodecTables.from_arrays(bundle.arrays),
-        load_inter=load_inter,
+        load_inter=networks.load_inter,
     )
 
 
