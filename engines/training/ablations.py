@@ -20,10 +20,10 @@ from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.prior import SCALE_LEVELS
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import CodecTables, InterTables, SymbolTables
-from zvc69_cli.errors import UsageError, Zvc69Error
+from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.measure import video_bench
-from zvc69_cli.measure.bench import BenchSettings, frame_limit, run_bench
+from zvc69_cli.measure.bench import BenchSettings, frame_limit, run_bench, run_command
 from zvc69_cli.measure.bench_report import table
 from zvc69_cli.measure.clips import VIDEOS
 from zvc69_cli.measure.comparison import Row, compare
@@ -209,13 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = ",".join(each.name for each in ABLATIONS)
     parser.add_argument("--only", default=names, metavar="NAME,...", help="what to switch off (%(default)s)")
     parser.add_argument("--json", type=Path, help="every measurement, and the table for `card --ablations`")
-    given = parser.parse_args(arguments)
-    try:
-        _run(given)
-    except Zvc69Error as refusal:
-        print(f"ablations: {refusal.where}: {refusal.what}\n       {refusal.next_step}", file=sys.stderr)
-        return refusal.exit_code
-    return 0
+    return run_command("ablations", _run, parser.parse_args(arguments))
 
 
 def _run(given: argparse.Namespace) -> None:

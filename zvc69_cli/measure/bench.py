@@ -12,7 +12,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from zvc69_cli.errors import InputError, OutputError, RuntimeUnavailable, UsageError
+from zvc69_cli.errors import InputError, OutputError, RuntimeUnavailable, UsageError, Zvc69Error
 from zvc69_cli.measure.bench_report import About, json_text, markdown
 from zvc69_cli.measure.clips import PICTURES, VIDEOS, Clip, find_clips, read_clip
 from zvc69_cli.measure.comparison import Comparison, curve, group_curve
@@ -202,6 +202,16 @@ def write_reports(
         _write(given.json, json_text(about, measurements, comparison, timings))
     if given.picture is not None:
         draw_curves(panels_of(measurements), given.picture, f"{about.title}; {TESTED} is {about.bundle}")
+
+
+def run_command(name: str, run: Callable[[argparse.Namespace], None], given: argparse.Namespace) -> int:
+    """Run a command of this name and print its refusal, if it has one; the exit code."""
+    try:
+        run(given)
+    except Zvc69Error as refusal:
+        print(f"{name}: {refusal.where}: {refusal.what}\n       {refusal.next_step}", file=sys.stderr)
+        return refusal.exit_code
+    return 0
 
 
 def add_machine_flags(parser: argparse.ArgumentParser) -> None:

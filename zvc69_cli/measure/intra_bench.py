@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from zvc69_cli.codec.settings import Q_LEVELS
-from zvc69_cli.errors import UsageError, Zvc69Error
+from zvc69_cli.errors import UsageError
 from zvc69_cli.measure.bench import (
     TESTED,
     BenchSettings,
@@ -24,6 +24,7 @@ from zvc69_cli.measure.bench import (
     listed,
     named_peers,
     run_bench,
+    run_command,
     write_reports,
 )
 from zvc69_cli.measure.bench_report import About
@@ -48,13 +49,7 @@ def _code(codec: IntraCodec, q: int, clip: Clip) -> Coded:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except Zvc69Error as refusal:
-        print(f"intra_bench: {refusal.where}: {refusal.what}\n       {refusal.next_step}", file=sys.stderr)
-        return refusal.exit_code
-    return 0
+    return run_command("intra_bench", _run, _parser().parse_args(arguments))
 
 
 def _run(given: argparse.Namespace) -> None:

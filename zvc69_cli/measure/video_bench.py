@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.errors import RuntimeUnavailable, UsageError, Zvc69Error
+from zvc69_cli.errors import RuntimeUnavailable, UsageError
 from zvc69_cli.flags import flags_of
 from zvc69_cli.measure.bench import (
     TESTED,
@@ -30,6 +30,7 @@ from zvc69_cli.measure.bench import (
     measured,
     named_peers,
     run_bench,
+    run_command,
     write_reports,
 )
 from zvc69_cli.measure.bench_report import About
@@ -79,13 +80,7 @@ def time_peers(settings: BenchSettings, threads: int) -> list[Measurement]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except Zvc69Error as refusal:
-        print(f"video_bench: {refusal.where}: {refusal.what}\n       {refusal.next_step}", file=sys.stderr)
-        return refusal.exit_code
-    return 0
+    return run_command("video_bench", _run, _parser().parse_args(arguments))
 
 
 def _run(given: argparse.Namespace) -> None:
