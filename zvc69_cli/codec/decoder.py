@@ -32,7 +32,7 @@ from zvc69_cli.codec.motion_coding import MotionReader, code_motion
 from zvc69_cli.codec.networks import Networks
 from zvc69_cli.codec.payload import BrokenPayload, MotionSection, unpack_sections
 from zvc69_cli.codec.planes import cropped_frame, hyper_size, latent_size
-from zvc69_cli.codec.quantised import CodedMotion, Planes, QuantisedFrame
+from zvc69_cli.codec.quantised import CodedMotion, Planes, QuantisedFrame, skipped_frame
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.settings import MAX_Q
 from zvc69_cli.codec.tables import CodecTables, InterTables
@@ -173,15 +173,7 @@ class Decoder:
             "stored_in": packet.stored_in,
         }
         if references and not packet.payload:
-            nothing = np.zeros((0, 0, 0), np.int32)
-            return QuantisedFrame(
-                **facts,
-                hyper=nothing,
-                symbols=nothing,
-                indexes=nothing.astype(np.uint8),
-                latent=np.zeros(size, np.float32),
-                is_skipped=True,
-            )
+            return skipped_frame(size, **facts)
         tables = self._tables.of_kind(packet.kind)
         sections = unpack_sections(packet.payload, size[1], has_motion=bool(references))
         motion, prior = None, intra_prior(self._networks)

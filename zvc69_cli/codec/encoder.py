@@ -29,7 +29,7 @@ from zvc69_cli.codec.networks import F32, Networks, PriorOutput
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
 from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import I32, Planes, QuantisedFrame, checkerboard, hyper_rows
+from zvc69_cli.codec.quantised import I32, Planes, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.rounding import Rounding
@@ -189,17 +189,8 @@ class Encoder:
         return pays_to_skip(error, reference.error, planes[0].size, q_256)
 
     def _skipped(self, planned: PlannedFrame, slots: tuple[int, ...], reference: _Reference) -> QuantisedFrame:
-        nothing = np.zeros((0, 0, 0), np.int32)
-        return QuantisedFrame(
-            **self._facts(planned),
-            hyper=nothing,
-            symbols=nothing,
-            indexes=nothing.astype(np.uint8),
-            latent=np.zeros_like(reference.state.latent),
-            references=slots,
-            is_skipped=True,
-            picture=reference.picture,
-        )
+        shape, picture = reference.state.latent.shape, reference.picture
+        return skipped_frame(shape, **self._facts(planned), references=slots, picture=picture)
 
     def _coded_inter(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,23 @@ class QuantisedFrame:
                 np.concatenate([_NO_ROWS, *(each.indexes for each in passes)]),
             ),
         )
+
+
+def skipped_frame(latent_shape: tuple[int, ...], **facts: Any) -> QuantisedFrame:
+    """A frame of which nothing is coded.
+
+    latent_shape  C, h, w
+    facts         other fields of QuantisedFrame
+    """
+    nothing = np.zeros((0, 0, 0), np.int32)
+    return QuantisedFrame(
+        **facts,
+        hyper=nothing,
+        symbols=nothing,
+        indexes=nothing.astype(np.uint8),
+        latent=np.zeros(latent_shape, np.float32),
+        is_skipped=True,
+    )
 
 
 class Checkerboard(NamedTuple):
