@@ -39,16 +39,20 @@ SHORTEST_GROUP: Final = 4  # frames after the first; a chain of P frames must le
 Losses = tuple[Tensor, Tensor, Tensor, Tensor]  # loss, bits a pixel, mean squared error, motion's bits a pixel
 
 
+class WrongCrop(ValueError):
+    """The networks of a stage cannot take crops of this side."""
+
+
 class Stage(ABC):
     """One stage on one device; `network` is what it trains.
 
-    trained   beginnings of the names of the parameters that it trains
-    own_crop  multiple that the side of a crop must be of
+    trained        beginnings of the names of the parameters that it trains
+    crop_multiple  what the side of a crop must be a multiple of
     """
 
     network: Any
     trained: tuple[str, ...] = ("",)
-    own_crop: int = 16
+    crop_multiple: int = 16  # what the codec pads to
 
     @abstractmethod
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
@@ -134,7 +138,7 @@ class ExactStage(IntraStage):
 class InterStage(Stage):
     """The network of P and B frames, on groups whose first picture the intra network codes."""
 
-    own_crop = 64
+    crop_multiple = 64  # one vector of the coarsest search covers as much
 
     def __init__(
         self, checkpoint: Checkpoint, device: torch.device, compiled: bool, *, trains_search: bool
@@ -234,6 +238,26 @@ def _pixels(features: Tensor) -> int:
     return features.shape[2] * features.shape[3] * 64
 
 
+STAGE_CLASSES: Final[dict[str, type[Stage]]] = {
+    "intra": IntraStage,
+    "exact": ExactStage,
+    "inter": InterStage,
+    "inter-exact": InterExactStage,
+}
+STAGES: Final = tuple(STAGE_CLASSES)
+INTER_STAGES: Final = tuple(name for name, each in STAGE_CLASSES.items() if issubclass(each, InterStage))
+
+
+def check_crop(stage: str, crop: int) -> None:
+    """Raises WrongCrop where a stage cannot train on squares of this side."""
+    multiple = STAGE_CLASSES[stage].crop_multiple
+    below = crop // multiple * multiple
+    if crop > 0 and crop == below:
+        return
+    nearest = f"{below} or {below + multiple}" if below > 0 else str(multiple)
+    raise WrongCrop(f"--crop {crop}: stage {stage} takes multiples of {multiple}; try {nearest}")
+
+
 def load_pool(stage: str, folder: Path, crop: int, limit: int | None, device: torch.device) -> PixelPool:
     """The pixels that a stage trains on; raises NoTrainingData."""
     load = load_clips if stage in INTER_STAGES else load_pictures
@@ -257,7 +281,3 @@ def make_stage(
     if name == "inter-exact":
         return InterExactStage(checkpoint, device, compiled, pool, crop)
     return InterStage(checkpoint, device, compiled, trains_search=trains_search)
-
-
-STAGES: Final = ("intra", "exact", "inter", "inter-exact")
-INTER_STAGES: Final = ("inter", "inter-exact")

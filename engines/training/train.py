@@ -27,7 +27,7 @@ from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.data import NoTrainingData
 from engines.training.estimate import estimate_pictures
 from engines.training.floor import Floor, measure_floor, synchronise
-from engines.training.stages import INTER_STAGES, STAGES, load_pool
+from engines.training.stages import INTER_STAGES, STAGES, WrongCrop, load_pool
 from engines.training.trainer import INNER_OPTIMISERS, Recipe, Trainer, starting_point
 
 REPORT_EVERY_S = 15.0
@@ -222,7 +222,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--batch", type=int, default=0, help="crops a step; 0: 8 on a CPU, 64 elsewhere")
-    parser.add_argument("--crop", type=int, default=0, help="side in pixels; 0: 240 on a CPU, 256 elsewhere")
+    parser.add_argument(
+        "--crop", type=int, default=0, help="side in pixels; 0: 240 on a CPU (192 for inter), 256 elsewhere"
+    )
     parser.add_argument("--optimiser", choices=list(INNER_OPTIMISERS), default="muon")
     parser.add_argument(
         "--inner-rate", type=float, default=0.0, help="inside the blocks; 0: the optimiser's own"
@@ -244,15 +246,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    asked = _parser().parse_args(arguments)
+def _recipe(asked: argparse.Namespace) -> Recipe:
+    """Raises WrongCrop."""
     name = asked.device if asked.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     on_cpu, is_inter = name == "cpu", asked.stage in INTER_STAGES
-    torch.manual_seed(asked.seed if asked.seed is not None else time.time_ns() % 2**31)
-    # Blocks run in bfloat16 where it is arithmetic; around the latent, TF32's steps would be a sixteenth of a unit.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
-    recipe = Recipe(
+    return Recipe(
         device=torch.device(name),
         # Planes of 256 x 256 fight for the same cache lines on some CPUs.
         batch=asked.batch or ((4 if is_inter else 8) if on_cpu else 64),
@@ -265,6 +263,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compiled=asked.compile,
         trains_search=not asked.fixed_search,
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    torch.manual_seed(asked.seed if asked.seed is not None else time.time_ns() % 2**31)
+    # Blocks run in bfloat16 where it is arithmetic; around the latent, TF32's steps would be a sixteenth of a unit.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
     piece = Piece(
         data=asked.data,
         out=asked.out,
@@ -274,11 +280,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit=asked.limit,
     )
     try:
+        recipe = _recipe(asked)
         if asked.probe:
             find_batch(piece, recipe)
             return 0
         checkpoint = train(piece, recipe)
-    except (NoTrainingData, WrongCheckpoint, MemoryError) as error:
+    except (NoTrainingData, WrongCheckpoint, WrongCrop, MemoryError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
     print(f"{asked.out}: {checkpoint.pixels.get(recipe.stage, 0) / 1e9:.3f} gigapixels")

@@ -18,7 +18,7 @@ from engines.training.klt import klt_basis
 from engines.training.model import IntraNetwork, ModelSize
 from engines.training.muon import Muon
 from engines.training.soap import Soap
-from engines.training.stages import Stage, make_stage
+from engines.training.stages import Stage, check_crop, make_stage
 
 WARM_UP_STEPS = 200
 AVERAGE_EVERY_STEPS = 10
@@ -42,7 +42,7 @@ INNER_OPTIMISERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a piece trains; nothing here is part of the weights.
+    """How a piece trains; nothing here is part of the weights. Raises WrongCrop.
 
     stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
                 inter, inter-exact: the same of the network of P and B frames
@@ -64,6 +64,9 @@ class Recipe:
     cooldown: bool = False
     compiled: bool = False
     trains_search: bool = True
+
+    def __post_init__(self) -> None:
+        check_crop(self.stage, self.crop)
 
 
 class Trainer:

@@ -142,6 +142,21 @@ def test_no_data_is_said_and_exits_with_2(tmp_path, capsys):
     assert "no shards" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("stage", "crop", "said"),
+    [
+        ("intra", 100, "--crop 100: stage intra takes multiples of 16; try 96 or 112"),
+        ("exact", 8, "--crop 8: stage exact takes multiples of 16; try 16"),
+        ("inter", 240, "--crop 240: stage inter takes multiples of 64; try 192 or 256"),
+        ("inter-exact", -64, "--crop -64: stage inter-exact takes multiples of 64; try 64"),
+    ],
+)
+def test_a_crop_that_no_stage_can_take_is_refused_before_data_are_read(tmp_path, capsys, stage, crop, said):
+    call = ["--data", str(tmp_path / "missing"), "--out", str(tmp_path / "a.pt"), "--minutes", "1"]
+    assert train.main([*call, "--device", "cpu", "--stage", stage, "--crop", str(crop)]) == 2
+    assert capsys.readouterr().err == f"train: {said}\n"
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     size = ModelSize(latent=64)
     path = tmp_path / "other.pt"
