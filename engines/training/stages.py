@@ -47,11 +47,13 @@ class Stage(ABC):
     """One stage on one device; `network` is what it trains.
 
     trained        beginnings of the names of the parameters that it trains
+    fixed          those of parameters among these that it leaves as they are
     crop_multiple  what the side of a crop must be a multiple of
     """
 
     network: Any
     trained: tuple[str, ...] = ("",)
+    fixed: tuple[str, ...] = ()
     crop_multiple: int = 16  # what the codec pads to
 
     @abstractmethod
@@ -131,8 +133,12 @@ class ExactStage(IntraStage):
             latent, hyper = self.network.analyse(features, q)
         _, latent_bits, hyper_bits = self.network.code(latent, hyper, q, self._prior)
         rate = (latent_bits + hyper_bits) / _pixels(features)
-        loss = (rate / rate_lambda(q).sqrt()).mean() * LOSS_SCALE
-        return loss, rate.mean(), torch.ones_like(rate).mean(), torch.zeros_like(rate).mean()
+        return (
+            rate_distortion(rate, 0, q),
+            rate.mean(),
+            torch.ones_like(rate).mean(),
+            torch.zeros_like(rate).mean(),
+        )
 
 
 class InterStage(Stage):
@@ -148,8 +154,7 @@ class InterStage(Stage):
         self._device = device
         self._priors: Priors | None = None
         self._code = torch.compile(code_group, dynamic=False) if compiled else code_group
-        names = {name.split(".")[0] for name, _ in self.network.named_children()}
-        self.trained = tuple(f"{name}." for name in sorted(names) if trains_search or name != "search")
+        self.fixed = () if trains_search else ("search.",)
 
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
         spacing = SPACINGS[int(torch.multinomial(torch.tensor(SPACING_SHARES), 1))]
@@ -170,7 +175,10 @@ class InterStage(Stage):
         rate = (coded.latent_bits + coded.hyper_bits + coded.motion_bits) / pixels
         distortion = mse_611(coded.features, features)
         motion = coded.motion_bits.mean() / pixels
-        return rate_distortion(rate, distortion, q), rate.mean(), distortion.mean(), motion
+        return self._weighed(rate, distortion, q), rate.mean(), distortion.mean(), motion
+
+    def _weighed(self, rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
+        return rate_distortion(rate, distortion, q)
 
     def run_once(self, side: int) -> int:
         last = SHORTEST_GROUP
@@ -196,7 +204,6 @@ class InterExactStage(InterStage):
         self, checkpoint: Checkpoint, device: torch.device, compiled: bool, pool: PixelPool, crop: int
     ) -> None:
         super().__init__(checkpoint, device, compiled, trains_search=False)
-        self.trained = InterExactStage.trained
         if checkpoint.inter_scales is None:  # kept from then on: integers must not move while they are trained
             checkpoint.inter_scales = find_inter_scales(
                 self.network, lambda: self.run_on_groups(pool, CALIBRATION_CROPS, crop)
@@ -214,12 +221,9 @@ class InterExactStage(InterStage):
                 q = torch.tensor(CALIBRATION_QS, device=self._device).repeat(count // len(CALIBRATION_QS) + 1)
                 code_group(self._intra, self.network, frames, q[:count], coding_order(last, spacing), False)
 
-    def _of_frame(self, coded: Coded, planes: Planes, q: Tensor) -> Losses:
+    def _weighed(self, rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
         """The rate alone: nothing that is trained here reaches the picture but through a rounding."""
-        _, rate, distortion, motion = super()._of_frame(coded, planes, q)
-        pixels = _pixels(coded.features)
-        each = (coded.latent_bits + coded.hyper_bits + coded.motion_bits) / pixels
-        return (each / rate_lambda(q).sqrt()).mean() * LOSS_SCALE, rate, distortion, motion
+        return rate_distortion(rate, 0, q)
 
 
 def split_frames(planes: Planes) -> list[Planes]:
@@ -228,7 +232,7 @@ def split_frames(planes: Planes) -> list[Planes]:
     return [(y[:, at : at + 1], u[:, at : at + 1], v[:, at : at + 1]) for at in range(y.shape[1])]
 
 
-def rate_distortion(rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
+def rate_distortion(rate: Tensor, distortion: Tensor | float, q: Tensor) -> Tensor:
     """Over sqrt(lambda), so that no end of the range drowns the other."""
     weight = rate_lambda(q)
     return ((rate + weight * distortion) / weight.sqrt()).mean() * LOSS_SCALE

@@ -193,7 +193,7 @@ def _parameter_groups(stage: Stage) -> tuple[list[Tensor], list[Tensor], list[Te
     inner, outer, scales = [], [], []
     for name, parameter in stage.network.named_parameters():
         own_name = name.removeprefix("coder.")
-        if not name.startswith(stage.trained):
+        if not name.startswith(stage.trained) or name.startswith(stage.fixed):
             parameter.requires_grad_(False)
             continue
         is_matrix = (
