@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint
-from engines.training.export import ExportFailed
+from engines.training.export import ExportFailed, code_alone
 from engines.training.model import Q_LEVELS
 from engines.training.motion import SEARCH_CELL, SEARCHED
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import Scheduler
 from zvc69_cli.codec.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.settings import CodecSettings
@@ -187,8 +186,7 @@ def count_equal_elements(bundle: Bundle, frames: Sequence[tuple[VideoFormat, Fra
     for video, frame in frames:
         settings = CodecSettings(qp=Q_LEVELS - 1 - q, keyint=1)
         encoder = Encoder(video, settings, networks, tables)
-        (planned,) = Scheduler(video, settings, encoder.base_q_256).push(frame)
-        coded = encoder.quantise(planned)
+        coded = code_alone(encoder, frame)
         hyper = coded.hyper + tables.hyper_means[:, None, None]
         height, width = coded.symbols.shape[1:]
         board = checkerboard(len(coded.symbols), height, width, 0, height).first

@@ -59,6 +59,7 @@ from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.gop import PlannedFrame, Scheduler
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, SCALE_LEVELS, IntegerPrior
+from zvc69_cli.codec.quantised import QuantisedFrame
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import CodecTables, InterTables
@@ -137,8 +138,8 @@ def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
     oracle = IntegerPrior(bundle.arrays)
     video, frame = VideoFormat(width=256, height=192), _cropped(picture, 192, 256)
     for qp in (0, 31, 63):
-        encoder = Encoder(video, CodecSettings(qp=qp), networks, tables)
-        coded = encoder.quantise(_first(frame))
+        encoder = Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables)
+        coded = code_alone(encoder, frame)
         hyper = coded.hyper + tables.hyper_means[:, None, None]
         offsets = tables.latent_offsets(coded.q_256)
         first = networks.predict_first(hyper.astype(np.float32), 12, 16, offsets.astype(np.float32))
@@ -315,7 +316,7 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material) -> C
         frame = _cropped(planes, height, width)
         # Every picture at a few of the q, every q on a few of the pictures.
         for qp in FIT_QPS[number % 4 :: 4]:
-            coded = Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables).quantise(_first(frame))
+            coded = code_alone(Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables), frame)
             priced = coded.priced_symbols(tables)
             latent.add(priced.latent.symbols, priced.latent.indexes)
             hyper.add(priced.hyper.symbols, priced.hyper.indexes)
@@ -342,12 +343,10 @@ def _fitted_inter(networks: OrtNetworks, tables: CodecTables, clips: Sequence[Pl
     )
 
 
-def _first(frame: Frame) -> PlannedFrame:
-    """A frame to be coded by itself."""
-    return PlannedFrame(
-        frame=frame, kind=FrameKind.I, coding_index=0, dts=frame.pts, q_offset=0, temporal_layer=0,
-        references=(), stored_in=None,
-    )  # fmt: skip
+def code_alone(encoder: Encoder, frame: Frame) -> QuantisedFrame:
+    """A frame by itself, as an encoder of keyframes only codes it."""
+    (planned,) = Scheduler(encoder.video, encoder.settings, encoder.base_q_256).push(frame)
+    return encoder.quantise(planned)
 
 
 def _planned(
