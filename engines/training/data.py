@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -82,11 +83,14 @@ def load_pictures(folder: Path, smallest_side: int, limit: int | None = None) ->
     return pictures
 
 
-def load_clips(folder: Path, smallest_side: int, limit: int | None = None) -> list[Planes]:
+def load_clips(
+    folder: Path, smallest_side: int, limit: int | None = None, frame_limit: int | None = None
+) -> list[Planes]:
     """Planes uint8 [T, H, W] and twice [T, H/2, W/2] of every clip.
 
     smallest_side  smaller ones are left out
     limit          blobs to read at most
+    frame_limit    first frames of each clip to decode, from SHORTEST_CLIP; None takes all
     raises         NoTrainingData; what cannot be decoded is named, skipped and counted
     """
     blobs = [blob for blob in read_blobs(folder) if blob.is_clip][:limit]
@@ -94,8 +98,9 @@ def load_clips(folder: Path, smallest_side: int, limit: int | None = None) -> li
         raise NoTrainingData(f"{folder}: no clips there, in shards (*.tar) or loose")
     clips: list[Planes] = []
     broken = 0
+    decode = partial(decode_clip, frame_limit=frame_limit)
     with ProcessPoolExecutor() as pool:
-        for blob, decoded in zip(blobs, pool.map(decode_clip, blobs), strict=True):
+        for blob, decoded in zip(blobs, pool.map(decode, blobs), strict=True):
             if decoded is None:
                 broken += 1
                 print(f"skipped, cannot be decoded: {blob.name}", flush=True)
@@ -110,10 +115,10 @@ def load_clips(folder: Path, smallest_side: int, limit: int | None = None) -> li
     return clips
 
 
-def decode_clip(blob: Blob) -> Planes | None:
-    """All frames of a clip; None where it cannot be decoded."""
+def decode_clip(blob: Blob, frame_limit: int | None = None) -> Planes | None:
+    """The first frames of a clip, or all; None where it cannot be decoded."""
     try:
-        frames = _clip_frames(blob, 1)
+        frames = _clip_frames(blob, 1, frame_limit)
     except Exception:  # any decoder's error means the same here: this file is not usable
         return None
     y, u, v = (np.stack([frame[plane] for frame in frames]) for plane in range(3))
@@ -200,8 +205,8 @@ def _decode_picture(blob: Blob) -> Planes:
     return rgb_to_planes(_even(rgb))
 
 
-def _clip_frames(blob: Blob, spacing: int) -> list[Planes]:
-    """Every `spacing`-th frame; raises ValueError where there is none."""
+def _clip_frames(blob: Blob, spacing: int, frame_limit: int | None = None) -> list[Planes]:
+    """Every `spacing`-th frame, up to the limit; raises ValueError where there is none."""
     import cv2
 
     frames = []
@@ -210,7 +215,7 @@ def _clip_frames(blob: Blob, spacing: int) -> list[Planes]:
         file.flush()
         capture = cv2.VideoCapture(file.name)
         number = 0
-        while capture.grab():
+        while (frame_limit is None or len(frames) < frame_limit) and capture.grab():
             if number % spacing == 0:
                 good, bgr = capture.retrieve()
                 if good:

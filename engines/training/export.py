@@ -73,6 +73,7 @@ CALIBRATION_SIDE = 512
 CALIBRATION_QS = (0, 21, 42, 63)
 GROUP_FRAMES = 5
 FIT_FRAMES = 9
+CLIP_FRAMES = max(GROUP_FRAMES, FIT_FRAMES)
 FIT_CLIP_SIDE = 512
 SMALLEST_CLIP_SIDE = 256
 FRAME_TICKS = 3000  # of the usual time base, at 30 frames a second
@@ -434,7 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [_middle(each) for each in _spread(pictures, asked.pictures)]
     clips = []
     if checkpoint.inter is not None:
-        clips = _spread(load_clips(asked.data, SMALLEST_CLIP_SIDE), asked.clips)
+        clips = _spread(load_clips(asked.data, SMALLEST_CLIP_SIDE, frame_limit=CLIP_FRAMES), asked.clips)
     third = max(1, len(chosen) // 3)
     material = Material(
         calibration=chosen[::3][:third],

@@ -79,6 +79,12 @@ def test_clips_are_decoded_whole_and_a_broken_one_is_named(clips, capsys):
     assert "skipped, cannot be decoded: broken.mp4" in capsys.readouterr().out
 
 
+def test_the_first_frames_of_clips_are_those_of_the_whole_ones(clips):
+    for whole, first in zip(load_clips(clips, 64), load_clips(clips, 64, frame_limit=8), strict=True):
+        assert [len(plane) for plane in first] == [8] * 3
+        assert all(np.array_equal(every[:8], plane) for every, plane in zip(whole, first, strict=True))
+
+
 def test_a_folder_without_clips_is_refused(tmp_path):
     with pytest.raises(NoTrainingData, match="no clips"):
         load_clips(tmp_path, 64)
