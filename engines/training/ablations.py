@@ -17,7 +17,7 @@ import numpy as np
 
 from engines.training.tables import SymbolCounts, fit_motion_tables, gaussian_tables
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.prior import SCALE_LEVELS
+from zvc69_cli.codec.motion import MOTION_TABLES
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import CodecTables, InterTables, SymbolTables
 from zvc69_cli.errors import UsageError
@@ -127,7 +127,7 @@ def without_fitting(engine: InstalledEngine) -> InstalledEngine:
     changed = with_symbols(unfitted)(engine)
     if changed.tables.inter is None:
         return changed
-    inter = replace(changed.tables.inter, motion=fit_motion_tables(SymbolCounts(rows=2 * SCALE_LEVELS)))
+    inter = replace(changed.tables.inter, motion=fit_motion_tables(SymbolCounts(rows=MOTION_TABLES)))
     return replace(changed, tables=replace(changed.tables, inter=inter))
 
 

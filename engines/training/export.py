@@ -57,8 +57,9 @@ from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables,
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.gop import PlannedFrame, Scheduler
+from zvc69_cli.codec.motion import MOTION_TABLES
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior
-from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, SCALE_LEVELS, IntegerPrior
+from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import QuantisedFrame
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
@@ -118,7 +119,7 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, material: Material) -> N
     tables = CodecTables(
         **_starting_tables(network),
         inter=None if inter is None else InterTables(
-            **_starting_tables(inter.coder), motion=fit_motion_tables(SymbolCounts(rows=2 * SCALE_LEVELS))
+            **_starting_tables(inter.coder), motion=fit_motion_tables(SymbolCounts(rows=MOTION_TABLES))
         ),
     )  # fmt: skip
     _write(checkpoint, folder, arrays | tables.to_arrays())
@@ -327,7 +328,7 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material) -> C
 
 def _fitted_inter(networks: OrtNetworks, tables: CodecTables, clips: Sequence[Planes]) -> InterTables:
     assert tables.inter is not None
-    latent, hyper, motion = SymbolCounts(), SymbolCounts(), SymbolCounts(rows=2 * SCALE_LEVELS)
+    latent, hyper, motion = SymbolCounts(), SymbolCounts(), SymbolCounts(rows=MOTION_TABLES)
     for number, clip in enumerate(clips):
         height, width = (min(side, FIT_CLIP_SIDE) // 16 * 16 for side in clip[0].shape[1:])
         video = VideoFormat(width=width, height=height)

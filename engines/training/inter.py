@@ -28,7 +28,9 @@ from engines.training.motion import (
     MotionPrior,
     MotionSearch,
     code_motion,
+    quarter_samples,
     scaled_motion,
+    sharp_taps,
     warp_planes,
 )
 from zvc69_cli.codec.rate import VECTOR_SHARE
@@ -42,7 +44,6 @@ CONTEXT_BLOCKS = 2
 MOTION_CHANNELS = 6  # two fields and where they were coded, on the latent's grid
 LATENT_GRID = 1  # the motion grid that is the latent's: 1/16
 MOTION_UNIT = 1 / 32  # what a quarter pel is worth to the prior
-START_LOG_DEVIATION_LIMIT = -2.5
 
 
 class Coded(NamedTuple):
@@ -160,8 +161,10 @@ class InterNetwork(nn.Module):
         priors: Priors,
     ) -> tuple[Tensor, CodedMotion]:
         luma, reference_luma = current[0], reference.planes[0].detach()
-        found = self.search(luma, reference_luma)
-        coded = code_motion(priors.motion, found, luma, reference_luma, predicted, weight, share, noise)
+        with torch.no_grad():
+            samples = quarter_samples(reference_luma, sharp_taps(luma.device))
+        found = self.search(luma, reference_luma, samples)
+        coded = code_motion(priors.motion, found, luma, samples, predicted, weight, share, noise)
         return planes_to_features(*warp_planes(reference.planes, coded.motion.fields[-1])), coded
 
     @torch.no_grad()

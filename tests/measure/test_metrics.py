@@ -13,7 +13,7 @@ import pytest
 
 from tests.measure.pictures import noisy, smooth_frame
 from zvc69_cli.frames import Frame, Samples
-from zvc69_cli.measure.metrics import EQUAL_DB, frame_psnr, mean_psnr, plane_psnr, psnr_611
+from zvc69_cli.measure.metrics import EQUAL_DB, frame_psnr, mean_of, plane_psnr, psnr_611
 from zvc69_cli.media.pictures import picture_of
 
 
@@ -65,7 +65,7 @@ def test_the_mean_is_taken_over_decibels_of_frames() -> None:
         (reference, noisy(reference, seed=4, strength=9)),
     ]
     each = [psnr_611(*pair) for pair in pairs]
-    assert mean_psnr(pairs).weighted == pytest.approx(sum(each) / 2, abs=1e-9)
+    assert mean_of([frame_psnr(*pair) for pair in pairs]).weighted == pytest.approx(sum(each) / 2, abs=1e-9)
 
 
 def test_planes_of_different_size_or_depth_are_refused() -> None:
@@ -74,7 +74,7 @@ def test_planes_of_different_size_or_depth_are_refused() -> None:
     with pytest.raises(ValueError, match="do not compare"):
         plane_psnr(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint16))
     with pytest.raises(ValueError, match="no frames"):
-        mean_psnr([])
+        mean_of([])
 
 
 @pytest.mark.skipif("psnr" not in av.filter.filters_available, reason="this FFmpeg has no psnr filter")

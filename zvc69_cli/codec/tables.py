@@ -13,6 +13,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from zvc69_cli.codec.motion import MOTION_TABLES
 from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.settings import MAX_Q, Q_UNIT
 from zvc69_cli.frames import FrameKind
@@ -124,10 +125,10 @@ class InterTables(LatentTables):
     motion: SymbolTables
 
     def __post_init__(self) -> None:
-        if len(self.motion.rows) != 2 * SCALE_LEVELS or self.motion.skip_below:
+        if len(self.motion.rows) != MOTION_TABLES or self.motion.skip_below:
             raise ValueError(
                 f"the motion tables are {len(self.motion.rows)} rows that skip {self.motion.skip_below}, "
-                f"should be {2 * SCALE_LEVELS} that skip none"
+                f"should be {MOTION_TABLES} that skip none"
             )
 
 

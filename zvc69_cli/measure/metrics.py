@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,11 +60,6 @@ def frame_psnr(reference: Frame, distorted: Frame) -> PlanePsnr:
 def psnr_611(reference: Frame, distorted: Frame) -> float:
     """(6 PSNR_Y + PSNR_U + PSNR_V) / 8 of one frame, in dB."""
     return frame_psnr(reference, distorted).weighted
-
-
-def mean_psnr(pairs: Iterable[tuple[Frame, Frame]]) -> PlanePsnr:
-    """The means over (reference, distorted) frames; raises ValueError where there are none."""
-    return mean_of([frame_psnr(reference, distorted) for reference, distorted in pairs])
 
 
 def mean_of(each: Sequence[PlanePsnr]) -> PlanePsnr:
