@@ -28,9 +28,7 @@ from engines.training.motion import (
     MotionPrior,
     MotionSearch,
     code_motion,
-    quarter_samples,
     scaled_motion,
-    sharp_taps,
     warp_planes,
 )
 from zvc69_cli.codec.rate import VECTOR_SHARE
@@ -161,10 +159,8 @@ class InterNetwork(nn.Module):
         priors: Priors,
     ) -> tuple[Tensor, CodedMotion]:
         luma, reference_luma = current[0], reference.planes[0].detach()
-        with torch.no_grad():
-            samples = quarter_samples(reference_luma, sharp_taps(luma.device))
-        found = self.search(luma, reference_luma, samples)
-        coded = code_motion(priors.motion, found, luma, samples, predicted, weight, share, noise)
+        found = self.search(luma, reference_luma)
+        coded = code_motion(priors.motion, found, luma, reference_luma, predicted, weight, share, noise)
         return planes_to_features(*warp_planes(reference.planes, coded.motion.fields[-1])), coded
 
     @torch.no_grad()
