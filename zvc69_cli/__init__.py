@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from zvc69_cli.frames import VideoFormat as VideoFormat
     from zvc69_cli.frames import align_dimensions as align_dimensions
     from zvc69_cli.frames import is_valid_resolution as is_valid_resolution
+    from zvc69_cli.pipeline.estimate import Estimate as Estimate
+    from zvc69_cli.pipeline.estimate import estimate_bitrate as estimate_bitrate
     from zvc69_cli.pipeline.resolve import EncodeOptions as EncodeOptions
     from zvc69_cli.pipeline.sessions import Decoder as Decoder
     from zvc69_cli.pipeline.sessions import Encoder as Encoder
@@ -35,6 +37,7 @@ _HOMES: Final = {
     "Decoder": "pipeline.sessions",
     "EncodeOptions": "pipeline.resolve",
     "Encoder": "pipeline.sessions",
+    "Estimate": "pipeline.estimate",
     "Frame": "frames",
     "Packet": "frames",
     "RunSettings": "runtime.settings",
@@ -45,6 +48,7 @@ _HOMES: Final = {
     "VideoFormat": "frames",
     "Zvc69Error": "errors",
     "align_dimensions": "frames",
+    "estimate_bitrate": "pipeline.estimate",
     "is_valid_resolution": "frames",
 }
 

@@ -145,7 +145,7 @@ def test_quiet_says_nothing(here):
 def test_presets_of_x265_are_named_in_a_line_of_information(here):
     done = zvc69("encode", "in.y4m", "a.zvc69", "--preset", "slower")
     assert done.exit_code == 0
-    assert "preset slower is the same as medium in this version" in done.stderr
+    assert "preset slower is the same as slow in this version" in done.stderr
 
 
 def test_flags_win_over_the_preset_in_any_order(here):

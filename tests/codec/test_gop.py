@@ -11,6 +11,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from zvc69_cli.codec.gop import (
+    I_Q,
+    LAYER_Q,
     SLOTS,
     PlannedFrame,
     Scheduler,
@@ -19,6 +21,7 @@ from zvc69_cli.codec.gop import (
     min_keyint,
     reorder_delay,
 )
+from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.settings import MAX_Q, CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
@@ -113,7 +116,7 @@ def test_three_b_frames_form_a_pyramid():
     assert [each.frame.pts for each in planned] == [0, 4, 2, 1, 3, 8, 6, 5, 7]
     assert kinds(planned) == "IPBBBPBBB"
     assert [each.temporal_layer for each in planned] == [0, 0, 1, 2, 2, 0, 1, 2, 2]
-    assert [each.q_offset // 256 for each in planned] == [8, 0, -7, -11, -11, 0, -7, -11, -11]
+    assert [each.q_offset // 256 for each in planned] == [12, 0, -8, -13, -13, 0, -8, -13, -13]
     assert [each.dts for each in planned] == list(range(-2, 7))
     assert [each.frame.pts for each in planned if each.stored_in is None] == [1, 3, 5, 7]
 
@@ -230,3 +233,30 @@ def test_times_that_do_not_grow_are_refused():
 def test_a_keyint_below_the_least_distance_is_refused():
     with pytest.raises(UsageError, match="--min-keyint"):
         CodecSettings(keyint=10, min_keyint=11)
+
+
+def q_of_kinds(base_q, **settings):
+    """The q that each kind of frame comes to, as quantiser indexes."""
+    settings = CodecSettings(**settings)
+    assert base_q_256(settings) == base_q * 256
+    planned = plan(
+        [frame(pts) for pts in range(9)], base_q=base_q * 256, qp=settings.qp, keyint=settings.keyint
+    )
+    found: dict[str, set[int]] = {}
+    for each in planned:
+        found.setdefault(each.kind.name, set()).add(63 - (base_q * 256 + each.q_offset) // 256)
+    return found
+
+
+def test_each_kind_has_the_quantiser_that_was_ordered_for_it():
+    assert q_of_kinds(63 - 25, qp="20:25:40") == {"I": {20}, "P": {25}, "B": {40}}
+    assert q_of_kinds(63 - 0, qp="63:0:1") == {"I": {63}, "P": {0}, "B": {1}}
+
+
+def test_one_quantiser_stands_for_all_with_the_usual_distances():
+    found = q_of_kinds(63 - 25, qp=25)
+    assert found == {"I": {25 - I_Q}, "P": {25}, "B": {25 - LAYER_Q[1], 25 - LAYER_Q[2]}}
+
+
+def test_keyframes_alone_have_the_quantiser_of_keyframes():
+    assert q_of_kinds(63 - 20, qp="20:25:40", keyint=1) == {"I": {20}}

@@ -18,7 +18,8 @@ from zvc69_cli.container.reader import StreamReader
 from zvc69_cli.errors import InputError, Interrupted, OutputError, RuntimeUnavailable, UsageError
 from zvc69_cli.frames import CopiedPacket, CopiedStream, Packet, VideoFormat
 from zvc69_cli.media.settings import InputSettings
-from zvc69_cli.pipeline.encode import _stopped_at_once, encode
+from zvc69_cli.pipeline.encode import encode
+from zvc69_cli.pipeline.endings import stopped_at_once
 from zvc69_cli.pipeline.places import Destination, Pipes
 from zvc69_cli.pipeline.resolve import EncodeOptions
 from zvc69_cli.pipeline.stop import StopRequest
@@ -336,9 +337,9 @@ def test_memory_does_not_grow_with_the_length_of_the_video(sources):
         return result
 
     peak(10)
-    # Queues go on filling for a while, by about 170 kB here; what the longer video holds more is 580 kB.
-    more = 70 * (picture(0).y.nbytes * 3 // 2 + 3 * 2000)
-    assert peak(120) < peak(50) + more // 2
+    # Queues go on filling for a while, to 2.8 MB here by the 120th frame; what the longer video holds more is 1 MB.
+    more = 120 * (picture(0).y.nbytes * 3 // 2 + 3 * 2000)
+    assert peak(240) < peak(120) + more // 2
 
 
 def test_seek_and_frames_select_a_part(clip, out):
@@ -364,5 +365,5 @@ def test_an_encode_that_never_began_keeps_the_part_of_an_earlier_one(clip, out):
 def test_a_pipe_stopped_at_once_is_not_named_as_a_file():
     failure = Interrupted("SIGINT", "was the second signal", "", signal_number=2)
     pipe = Destination(name="-", is_pipe=True, is_direct=True)
-    stopped = _stopped_at_once(failure, pipe)
+    stopped = stopped_at_once(failure, pipe)
     assert "zvc69 decode -" not in stopped.next_step and stopped.exit_code == 130

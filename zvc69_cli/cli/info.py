@@ -30,9 +30,16 @@ _RANGES: Final = {0: "not said", 1: "limited", 2: "full"}
 @click.option("-i", "--input", "in_name", metavar="IN", help="The input, instead of by place.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--frames", "with_frames", is_flag=True, help="Say it of every frame too.")
+@click.option("--html", "html_name", metavar="OUT", default="", help="File for a page to look at in a browser.")
 @run_options
 def info_command(
-    paths: tuple[str, ...], in_name: str | None, as_json: bool, with_frames: bool, log_level: str, quiet: bool
+    paths: tuple[str, ...],
+    in_name: str | None,
+    as_json: bool,
+    with_frames: bool,
+    html_name: str,
+    log_level: str,
+    quiet: bool,
 ) -> None:
     """Say what is in a .zvc69, and what is wrong with it.
 
@@ -41,7 +48,17 @@ def info_command(
     show_messages(log_level, is_quiet=quiet)
     from zvc69_cli.pipeline.inspect import inspect
 
-    report = inspect(only_input(paths, in_name), pipes=standard_pipes(), with_frames=with_frames)
+    name = only_input(paths, in_name)
+    if html_name:
+        from zvc69_cli.measure.settings import check_report
+
+        check_report("--html", html_name, [name])
+    report = inspect(name, pipes=standard_pipes(), with_frames=with_frames or bool(html_name))
+    if html_name:
+        from zvc69_cli.measure.info_page import info_html
+        from zvc69_cli.measure.page import write_text
+
+        write_text(html_name, info_html(report, tuple(_video_rows(report))))
     if as_json:
         write_json(_facts(report, with_frames=with_frames))
     else:
@@ -140,48 +157,57 @@ def _print_tables(report: StreamReport, *, with_frames: bool) -> None:
 
 
 def _video_table(report: StreamReport) -> Table:
+    table = _facts_table(report.name)
+    for name, text in _video_rows(report):
+        table.add_row(as_it_is(name), as_it_is(text))
+    return table
+
+
+def _video_rows(report: StreamReport) -> list[tuple[str, str]]:
+    """What the header says, as names and texts."""
     header, video = report.header, report.header.video
     rate = f"{float(video.frame_rate):.6g} fps ({video.frame_rate})" if video.frame_rate else "not said"
     colour = video.colour
-    table = _facts_table(report.name)
-    table.add_row("video", f"{video.width}x{video.height}, {video.bit_depth} bits, 4:2:0, {rate}")
-    table.add_row(
-        "time", f"{clock_text(report.duration_s)} ({report.duration_s:.3f} s), base {video.time_base}"
+    rows: list[tuple[str, str]] = []
+    rows.append(("video", f"{video.width}x{video.height}, {video.bit_depth} bits, 4:2:0, {rate}"))
+    rows.append(
+        ("time", f"{clock_text(report.duration_s)} ({report.duration_s:.3f} s), base {video.time_base}")
     )
     if video.sample_aspect:
-        table.add_row("sample aspect", f"{video.sample_aspect.numerator}:{video.sample_aspect.denominator}")
+        rows.append(("sample aspect", f"{video.sample_aspect.numerator}:{video.sample_aspect.denominator}"))
     if video.rotation_degrees:
-        table.add_row("rotation", f"{video.rotation_degrees} degrees clockwise")
-    table.add_row(
-        "colour",
-        f"primaries {colour.primaries}, transfer {colour.transfer}, matrix {colour.matrix} (H.273), "
-        f"range {_RANGES.get(colour.colour_range, colour.colour_range)}, "
-        f"chroma location {colour.chroma_location}",
+        rows.append(("rotation", f"{video.rotation_degrees} degrees clockwise"))
+    rows.append(
+        (
+            "colour",
+            f"primaries {colour.primaries}, transfer {colour.transfer}, matrix {colour.matrix} (H.273), "
+            f"range {_RANGES.get(colour.colour_range, colour.colour_range)}, "
+            f"chroma location {colour.chroma_location}",
+        )
     )
     if video.mastering_display is not None:
         display = video.mastering_display
-        table.add_row("mastering", f"{float(display.min_luminance):g}..{float(display.max_luminance):g} cd/m2")
+        rows.append(("mastering", f"{float(display.min_luminance):g}..{float(display.max_luminance):g} cd/m2"))
     if video.content_light is not None:
-        table.add_row(
-            "light", f"MaxCLL {video.content_light.max_content}, MaxFALL {video.content_light.max_average}"
+        rows.append(
+            ("light", f"MaxCLL {video.content_light.max_content}, MaxFALL {video.content_light.max_average}")
         )
     is_here = "installed" if _has_bundle(report) else "NOT installed here"
     bundle = f"{header.bundle_name}, sha256 {header.bundle_sha256.hex()[:16]}..., {is_here}"
-    table.add_row("bundle", as_it_is(bundle))
+    rows.append(("bundle", bundle))
     note = _note(header.settings_note)
     if isinstance(note, dict):
         settings = note.get("settings")
         given = settings.items() if isinstance(settings, dict) else ()
-        listed = ", ".join(f"{key} {value}" for key, value in given if value is not None)
-        made_by = f"{note.get('program', '?')}, preset {note.get('preset', '?')}: {listed}"
-        table.add_row("made by", as_it_is(made_by))
+        listed = "".join(f", {key} {_plain(value)}" for key, value in given if value is not None)
+        rows.append(("made by", f"{note.get('program', '?')}, preset {note.get('preset', '?')}{listed}"))
     for key, value in header.tags:
-        table.add_row(as_it_is(f"tag {key}"), as_it_is(value))
+        rows.append((f"tag {key}", value))
     if header.chapters:
-        table.add_row("chapters", str(len(header.chapters)))
+        rows.append(("chapters", str(len(header.chapters))))
     complete = {True: "yes", False: "no: its encode was interrupted", None: "no: the end is missing"}
-    table.add_row("complete", complete[report.is_complete])
-    return table
+    rows.append(("complete", complete[report.is_complete]))
+    return rows
 
 
 def _size_table(report: StreamReport) -> Table:
@@ -271,6 +297,13 @@ def _note(text: str) -> Any:
         return json.loads(text) if text else None
     except ValueError:
         return text
+
+
+def _plain(value: Any) -> str:
+    """A setting as it is typed: on, 23, quarter."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _exact(value: Any) -> Any:

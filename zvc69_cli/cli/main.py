@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zvc69_cli.pipeline.engine import Engines
 
 SIGINT_NUMBER: Final = 2
+COMPLETE_VARIABLE: Final = "_ZVC69_COMPLETE"  # where a shell's script and our answer to it meet
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -28,10 +29,14 @@ _REPORT: Final = "This is a fault of the program. Please report it with the outp
 
 # Loaded when called: `zvc69 --help` loads none of them. A test keeps these lines equal to the commands' own.
 COMMANDS: Final = {
+    "bench": "Hold zvc69 against other encoders on your own clips.",
+    "compare": "Measure how far videos are from their reference.",
+    "completion": "Print the script by which a shell completes zvc69's words.",
     "decode": "Decode a .zvc69 to a video.",
     "devices": "List what can run the networks, and what --device auto takes.",
     "encode": "Encode a video to .zvc69.",
     "info": "Say what is in a .zvc69, and what is wrong with it.",
+    "profile": "Say where the time goes when a clip is encoded and decoded.",
 }
 
 
@@ -61,6 +66,14 @@ class Commands(MutableMapping[str, click.Command]):
         return len(COMMANDS)
 
 
+class _Completed(Exception):
+    """A shell's question is answered."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Program(click.Group):
     """A click group whose every ending, click's own refusals too, has our shape and our exit codes."""
 
@@ -68,9 +81,22 @@ class Program(click.Group):
         extra["standalone_mode"] = False
         try:
             code = super().main(args, prog_name or "zvc69", *rest, **extra)
+        except _Completed as done:
+            _end(done.code)
         except BaseException as error:
             _end(_exit_code(error))
         _end(code if isinstance(code, int) else 0)
+
+    def _main_shell_completion(
+        self, ctx_args: MutableMapping[str, Any], prog_name: str, complete_var: str | None = None
+    ) -> None:
+        """Answer a shell that asks for the words that may follow; click would leave by SystemExit."""
+        try:
+            super()._main_shell_completion(ctx_args, prog_name, COMPLETE_VARIABLE)
+        except SystemExit as answered:
+            raise _Completed(int(answered.code or 0)) from answered
+        except Zvc69Error as nothing:  # the line so far means nothing; a shell shows no message in its middle
+            raise _Completed(0) from nothing
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -78,7 +104,7 @@ class Program(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from zvc69_cli.pipeline.resolve import suggest
+            from zvc69_cli.flags import suggest
 
             raise UsageError(
                 args[0],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeVar
 
 import click
 
 from zvc69_cli.errors import UsageError
-from zvc69_cli.flags import Flag, flags_of
-from zvc69_cli.pipeline.resolve import parse_value, suggest
+from zvc69_cli.flags import Flag, flags_of, parse_value, suggest
 
 LOG_LEVELS: Final = ("error", "warning", "info", "debug")
 
@@ -21,12 +20,16 @@ _METAVARS: Final[dict[type, str]] = {int: "N", float: "X", str: "TEXT"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def settings_options(*settings: type) -> Callable[[F], F]:
-    """Give a command an option for every flag of these classes; one that is not typed arrives as None."""
+def settings_options(*settings: type, only: Collection[str] = ()) -> Callable[[F], F]:
+    """Give a command an option for every flag of these classes; one that is not typed arrives as None.
+
+    only  names of those to take; all where there are none
+    """
 
     def decorate(command: F) -> F:
         for each in reversed([described for kind in settings for described in flags_of(kind)]):
-            command = _option(each)(command)
+            if not only or each.name in only:
+                command = _option(each)(command)
         return command
 
     return decorate
@@ -45,13 +48,14 @@ def run_options(command: F) -> F:
         type=click.Choice(LOG_LEVELS),
         default="info",
         show_default=True,
+        envvar="ZVC69_LOG_LEVEL",
         help="How much to say on standard error.",
     )(command)
 
 
 def file_arguments(command: F) -> F:
     """IN and OUT, by place or by name."""
-    command = click.argument("paths", nargs=-1, metavar="IN OUT")(command)
+    command = click.argument("paths", nargs=-1, type=click.Path(), metavar="IN OUT")(command)
     command = click.option(
         "-o", "--output", "out_name", metavar="OUT", help="The output, instead of by place."
     )(command)
@@ -109,6 +113,12 @@ def nearest_option(wrong: str, command: click.Command | None) -> str:
     return suggest(wrong, [name for name in known if name.startswith("--")] + ["--help"])
 
 
+def completing(choices: Iterable[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What click asks for the words that a shell may complete an option's value to."""
+    known = [choice for choice in choices if choice]
+    return lambda ctx, param, incomplete: [choice for choice in known if choice.startswith(incomplete)]
+
+
 def _option(described: Flag) -> Callable[[F], F]:
     name, field_name = described.name, described.field_name
     short = (_SHORT[name],) if name in _SHORT else ()
@@ -119,12 +129,21 @@ def _option(described: Flag) -> Callable[[F], F]:
             f"--{name}",
             field_name,
             type=lambda text: parse_value(described, text, f"--{name}"),
-            metavar="|".join(described.choices) or _METAVARS[described.kind],
+            metavar=_metavar(described),
+            shell_complete=completing(described.choices),
             default=None,
             help=help_text,
         )
         return valued if described.off is None else _with_switch_off(described, valued)
     return click.option(f"--{name}/--no-{name}", field_name, is_flag=True, default=None, help=help_text)
+
+
+def _metavar(described: Flag) -> str:
+    """What an option's value looks like."""
+    if described.choices:
+        return "|".join(filter(None, described.choices))
+    plain = _METAVARS[described.kind]
+    return f"{plain}|{':'.join(described.parts)}" if described.parts else plain
 
 
 def _with_switch_off(described: Flag, valued: Callable[[F], F]) -> Callable[[F], F]:

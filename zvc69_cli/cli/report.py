@@ -56,7 +56,9 @@ def progress(*, is_shown: bool) -> Iterator[Watch]:
 
 def progress_line(state: Progress, frames_per_s: float) -> str:
     """`[12.3%] 15/122 frames, 8.21 fps, 512.40 kb/s, eta 0:00:13`, in x265's manner."""
-    rates = f"{frames_per_s:.2f} fps, {state.bitrate_kbps:.2f} kb/s"
+    rates = f"{frames_per_s:.2f} fps"
+    if state.duration_s:  # what only reads writes no bits
+        rates += f", {state.bitrate_kbps:.2f} kb/s"
     if not state.total_frames:
         return f"{state.frames} frames, {rates}"
     share = min(1.0, state.frames / state.total_frames)

@@ -24,13 +24,13 @@ from zvc69_cli.codec.gop import PlannedFrame
 from zvc69_cli.codec.latent_coding import LatentPrior, code_latent, inter_prior, intra_prior, whole_hyper
 from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.motion_coding import code_motion
-from zvc69_cli.codec.motion_search import MotionWeigher, SearchPlanes, search_planes
-from zvc69_cli.codec.networks import F32, Networks, PriorOutput
+from zvc69_cli.codec.motion_search import MotionWeigher
+from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
-from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes
+from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes, quarter_samples, search_plane
 from zvc69_cli.codec.prior import HYPER_LIMIT
 from zvc69_cli.codec.quantised import I32, Planes, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, smaller_q_256
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
@@ -46,7 +46,7 @@ class _Reference:
     picture       padded planes, as every decoder has them
     source        the frame that was to be coded
     q_256, error  of the frame that was coded and whose picture this is, itself or one before it (codec.skipping)
-    search        luma of the picture
+    samples       of the picture's luma, for the search
     """
 
     state: ReferenceState
@@ -54,7 +54,7 @@ class _Reference:
     source: Frame
     q_256: int
     error: float
-    search: SearchPlanes
+    samples: U8
 
 
 class _Promise(NamedTuple):
@@ -92,7 +92,7 @@ class Encoder:
         if tables.inter is not None:
             inter = Rounding(settings.rounding, tables.inter.latent)
             self._rounding |= {FrameKind.P: inter, FrameKind.B: inter}
-            self._weigher = MotionWeigher(networks, tables.inter, self._precision)
+            self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.motion_search)
 
     def quantise(self, planned: PlannedFrame) -> QuantisedFrame:
         """Run the networks on one frame; frames come in the order of coding. Raises as `claim` does."""
@@ -122,7 +122,7 @@ class Encoder:
             references = [each.result() for each in claim.references]
             planned = claim.subject
             planes = padded_planes(planned.frame, self.video)
-            quantised = self._quantised(planned, claim.slots, planes, references)
+            quantised = self._fitting(planned, claim.slots, planes, references)
             if not self._has_inter or planned.stored_in is None:
                 return quantised
             quantised, kept = self._kept(quantised, planned.frame, planes, references)
@@ -165,6 +165,26 @@ class Encoder:
         except EmptySlot as error:
             raise ValueError(f"frame {planned.coding_index}: {error}") from error
 
+    def _fitting(
+        self,
+        planned: PlannedFrame,
+        slots: tuple[int, ...],
+        planes: Planes,
+        references: Sequence[_Reference],
+    ) -> QuantisedFrame:
+        """The frame at its q, or at the first lower one tried at which it is no larger than it may be."""
+        quantised = self._quantised(planned, slots, planes, references)
+        tries = 0 if planned.most_bytes is None else SMALLER_TRIES
+        while tries and quantised.q_256 and not quantised.is_skipped:
+            size = len(pack_sections(self._sections(quantised)))
+            if size <= (planned.most_bytes or 0):
+                break
+            tries -= 1
+            q_256 = smaller_q_256(quantised.q_256, size, planned.most_bytes or 1) if tries else 0
+            planned = replace(planned, q_offset=q_256 - self.base_q_256)
+            quantised = self._quantised(planned, slots, planes, references)
+        return quantised
+
     def _quantised(
         self,
         planned: PlannedFrame,
@@ -200,9 +220,9 @@ class Encoder:
         references: Sequence[_Reference],
     ) -> QuantisedFrame:
         q_256 = self.base_q_256 + planned.q_offset
-        source = search_planes(planes[0])
+        source = search_plane(planes[0])
         states = [each.state for each in references]
-        choosers = [self._weigher.chooser(source, each.search, planned.kind, q_256) for each in references]
+        choosers = [self._weigher.chooser(source, each.samples, planned.kind, q_256) for each in references]
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
         pictures = [each.picture for each in references]
         context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
@@ -264,7 +284,7 @@ class Encoder:
             source=frame,
             q_256=q_256,
             error=error,
-            search=search_planes(picture[0] * np.float32(1 / peak)),
+            samples=quarter_samples(search_plane(picture[0]), peak),
         )
         return replace(quantised, picture=picture, context=None), kept
 

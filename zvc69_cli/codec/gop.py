@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from zvc69_cli.codec.forced_keys import ForcedKeyWatch
 from zvc69_cli.codec.scenecut import SceneCuts
 from zvc69_cli.codec.settings import MAX_Q, Q_UNIT, CodecSettings
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
@@ -17,9 +18,10 @@ from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 SLOTS: Final = 8  # pictures that a decoder keeps to predict from
 
 # What a frame is given over the base q, in whole indexes: the more others are predicted from it, the more.
-# (B layers at -5, -8, -10: +1.0 %, at -3, -5, -6: +2.8 % BD-rate, five clips that are not test clips.)
-I_Q: Final = 8
-LAYER_Q: Final = (0, -7, -11, -13, -13)
+# (An I frame at 8 and layers at -7, -11, -13: +2.1 %; at 14 and -9, -15, -17: -0.8 % BD-rate, six clips that are not
+# test clips, but then pictures differ by more than an eye should see.)
+I_Q: Final = 12
+LAYER_Q: Final = (0, -8, -13, -15, -15)
 
 _OPEN_KEYINT: Final = 250  # what an open keyint counts as where a share of it is asked for
 _USUAL_RATE: Final = 25  # frames a second, where the source does not say
@@ -35,6 +37,7 @@ class PlannedFrame:
     references      slots of the decoded picture buffer in order of their frames' pts: none for I, the past for P,
                     past and future for B
     stored_in       slot that the decoded frame goes to; None where nobody refers to it
+    most_bytes      payload that the frame must not exceed, at whatever q below its own; None where nothing limits it
     """
 
     frame: Frame
@@ -45,6 +48,7 @@ class PlannedFrame:
     temporal_layer: int
     references: tuple[int, ...]
     stored_in: int | None
+    most_bytes: int | None = None
 
 
 class Scheduler:
@@ -67,7 +71,7 @@ class Scheduler:
             longest=settings.keyint if settings.keyint > 0 else _OPEN_KEYINT,
             peak=video.peak,
         )
-        self._forced = settings.forced_keys
+        self._forced = ForcedKeyWatch(settings.forced_keys, video.time_base)
         self._frames_in = 0
         self._waiting: list[Frame] = []
         self._dts: deque[int] = deque()  # of the frames that are not coded yet, as far as it is known
@@ -111,16 +115,16 @@ class Scheduler:
 
     def _is_key_due(self, frame: Frame, *, is_cut: bool) -> bool:
         is_full = 0 < self._settings.keyint <= self._since_key
-        is_forced = frame.force_key or self._frames_in in self._forced
+        is_forced = self._forced.is_due(self._frames_in, frame.pts) or frame.force_key
         return not self._frames_in or is_forced or is_full or (is_cut and self._since_key >= self._min_keyint)
 
     def _plan_key(self, frame: Frame) -> PlannedFrame:
         self._since_key = 0
         self._free = set(range(SLOTS))
         if self._settings.keyint == 1:
-            return self._plan(frame, FrameKind.I, q=0)
+            return self._plan(frame, FrameKind.I)
         self._anchor = self._take_slot()
-        return self._plan(frame, FrameKind.I, q=I_Q, stored_in=self._anchor)
+        return self._plan(frame, FrameKind.I, stored_in=self._anchor)
 
     def _close_group(self) -> list[PlannedFrame]:
         """The frames that wait, the last of them as the anchor that the others lie before."""
@@ -143,7 +147,6 @@ class Scheduler:
         yield self._plan(
             frames[middle],
             FrameKind.B,
-            q=LAYER_Q[layer],
             layer=layer,
             references=(past, future),
             stored_in=slot,
@@ -158,12 +161,12 @@ class Scheduler:
         frame: Frame,
         kind: FrameKind,
         *,
-        q: int = LAYER_Q[0],
         layer: int = 0,
         references: tuple[int, ...] = (),
         stored_in: int | None = None,
     ) -> PlannedFrame:
         index, self._coding_index = self._coding_index, self._coding_index + 1
+        q = usual_q(kind, layer, self._settings)
         return PlannedFrame(
             frame=frame,
             kind=kind,
@@ -179,6 +182,16 @@ class Scheduler:
         slot = min(self._free)
         self._free.remove(slot)
         return slot
+
+
+def usual_q(kind: FrameKind, temporal_layer: int, settings: CodecSettings) -> int:
+    """What a frame is given over the base q by its place, or by an order for its kind, in whole indexes."""
+    of_kinds = settings.qp_of_kinds
+    if of_kinds is not None:
+        return (settings.base_qp or 0) - of_kinds[min(kind, FrameKind.B_FORWARD)]
+    if kind is FrameKind.I:
+        return 0 if settings.keyint == 1 else I_Q
+    return LAYER_Q[temporal_layer]
 
 
 def group_frames(settings: CodecSettings) -> int:

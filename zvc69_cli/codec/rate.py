@@ -14,21 +14,39 @@ from zvc69_cli.frames import FrameKind
 # crf 23, 36.6 at 28, 33.7 at 33, 31.0 at 38. Its networks end near 40 dB: below crf 22 little more is to be had.
 _CRF: Final = (0.0, 18.0, 23.0, 28.0, 33.0, 38.0, 44.0, 51.0)
 _Q: Final = (63.0, 62.5, 61.0, 43.2, 30.3, 18.3, 5.0, 0.0)
+# --quality 1..8 -> crf: 0.25, 0.40, 0.60, 1.00, 1.50, 2.20, 3.50 and 5.50 times the rate of step 4, whose own rate is
+# as high as leaves that much above it. Read off the mean curve of the six test clips.
+QUALITY_CRF: Final = {1: 44.5, 2: 40.7, 3: 37.5, 4: 34.0, 5: 31.2, 6: 28.6, 7: 26.2, 8: 22.0}
 # Bits a luma sample that a mean squared error of 1 (samples in 0..1) was worth in training, at the first and last q.
 _LAMBDA_LOW: Final = 40.0
 _LAMBDA_HIGH: Final = 12_000.0
 
 # What a bit that a vector saves by the model of codec.motion_search is worth of a bit in the file: the residual is not
 # coded as well as reverse water-filling would, and with two references each vector does half of the work.
-# (P at 0.8: +1.0 %, B at 0.4: +2.6 % BD-rate, five clips that are not test clips.)
-VECTOR_SHARE: Final = {FrameKind.P: 0.4, FrameKind.B: 0.18}
+# (P at 0.4: +0.5 %, at 0.15: +1.1 %, B at 0.25 or 0.12: +0.4 % BD-rate, six clips that are not test clips.)
+VECTOR_SHARE: Final = {FrameKind.P: 0.25, FrameKind.B: 0.18}
+
+SMALLER_TRIES: Final = 4  # lower q that a frame is coded at which is larger than it may be; the last is 0
+_OCTAVE_Q: Final = 12.0  # indexes that halve a frame
+_LEAST_STEP_Q: Final = 2.0
 
 
 def base_q_256(settings: CodecSettings) -> int:
     """The stream's quality index in 1/256, 0..MAX_Q; higher is better."""
-    if settings.qp is not None:
-        return (Q_LEVELS - 1 - settings.qp) * Q_UNIT
+    if settings.base_qp is not None:
+        return (Q_LEVELS - 1 - settings.base_qp) * Q_UNIT
     return int(np.clip(round(float(np.interp(settings.crf, _CRF, _Q)) * Q_UNIT), 0, MAX_Q))
+
+
+def crf_at(base_q: float) -> float:
+    """The crf that stands for a base q, 0..51; the lowest one where several do."""
+    return float(np.interp(base_q, _Q[::-1], _CRF[::-1]))
+
+
+def smaller_q_256(q_256: int, size_bytes: int, most_bytes: int) -> int:
+    """The q at which a frame of that size will hardly be larger than it may be."""
+    step = max(_LEAST_STEP_Q, _OCTAVE_Q * math.log2(1.1 * size_bytes / most_bytes))
+    return max(0, q_256 - round(step * Q_UNIT))
 
 
 def error_price(q_256: int) -> float:

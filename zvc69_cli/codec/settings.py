@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
+from zvc69_cli.codec.forced_keys import ForcedKeys
 from zvc69_cli.errors import UsageError
-from zvc69_cli.flags import check_flags, flag
+from zvc69_cli.flags import check_flags, flag, flags_of
 
 Q_LEVELS: Final = 64
 Q_UNIT: Final = 256  # a q is carried as an integer in 1/256 of a quality index
 MAX_Q: Final = (Q_LEVELS - 1) * Q_UNIT
 MAX_SLICES: Final = 64
 MAX_B_FRAMES: Final = 15
+QP_KINDS: Final = ("I", "P", "B")
+FASTEST_SEARCH: Final = "fast"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +23,14 @@ class CodecSettings:
     """What an encoder is asked for; every field reaches the stream."""
 
     crf: float = flag(23.0, "Constant quality; lower is better and larger.", low=0, high=51)
-    qp: int | None = flag(
-        None, "Constant quantiser index instead of --crf; lower is better and larger.", kind=int, low=0, high=63
+    qp: int | str | None = flag(
+        None,
+        "Constant quantiser index instead of --crf; lower is better and larger. One number is P's, with the usual "
+        "distances of I and B from it; I:P:B are those of each kind.",
+        kind=int,
+        low=0,
+        high=63,
+        parts=QP_KINDS,
     )
     keyint: int = flag(
         250,
@@ -55,12 +63,18 @@ class CodecSettings:
     )
     force_key_frames: str = flag(
         "",
-        "Frames that are to be keyframes, by their numbers from 0: 120,240,360.",
+        "Frames that are to be keyframes, by number from 0 or by time: 120,5s,1:30.",
     )
     motion_precision: str = flag(
         "quarter",
         "Steps of the motion vectors, in parts of a luma sample.",
         choices=("quarter", "half", "full"),
+    )
+    motion_search: str = flag(
+        "full",
+        "How long motion is searched; fast takes two thirds of full's time, thorough twice as long.",
+        choices=(FASTEST_SEARCH, "full", "thorough"),
+        in_presets=True,
     )
     slices: int = flag(
         1,
@@ -80,19 +94,43 @@ class CodecSettings:
         in_presets=True,
     )
 
+    rc_lookahead: int = flag(
+        24,
+        "Frames planned before one is given its quantiser, where a rate or --cutree asks for it.",
+        unit="frames",
+        low=0,
+        high=250,
+        in_presets=True,
+    )
+    cutree: bool = flag(
+        False,
+        "Move bits to frames that live on in the ones behind them.",
+        in_presets=True,
+    )
+
     @property
-    def forced_keys(self) -> frozenset[int]:
-        """Display indexes of the frames that `force_key_frames` names."""
-        return frozenset(int(number) for number in self.force_key_frames.split(",") if number.strip())
+    def qp_of_kinds(self) -> tuple[int, ...] | None:
+        """The quantiser index of I, P and B frames where each has its own; None where one or none stands for all."""
+        if not isinstance(self.qp, str):
+            return None
+        return next(each for each in flags_of(self) if each.field_name == "qp").split(self.qp)
+
+    @property
+    def base_qp(self) -> int | None:
+        """The quantiser index that all q are counted from; None where quality is asked for otherwise."""
+        if not isinstance(self.qp, str):
+            return self.qp
+        of_kinds = self.qp_of_kinds or (0,)
+        return of_kinds[0] if self.keyint == 1 else of_kinds[1]
+
+    @property
+    def forced_keys(self) -> ForcedKeys:
+        """What `force_key_frames` names."""
+        return ForcedKeys.parse(self.force_key_frames)
 
     def __post_init__(self) -> None:
         check_flags(self)
-        if not re.fullmatch(r"\s*(\d+\s*(,\s*\d+\s*)*)?", self.force_key_frames, re.ASCII):
-            raise UsageError(
-                "--force-key-frames",
-                f"{self.force_key_frames!r} is no list of frame numbers",
-                "Write them as 120,240,360.",
-            )
+        ForcedKeys.parse(self.force_key_frames)
         if self.keyint == 0:
             raise UsageError("--keyint", "0 is no distance", "Take 1 for intra only, or -1 to leave it open.")
         if 0 < self.keyint < self.min_keyint:

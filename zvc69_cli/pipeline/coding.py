@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from threading import Condition
 from typing import TYPE_CHECKING, Any, Final
 
 from zvc69_cli.frames import CopiedPacket, Frame, Packet
 from zvc69_cli.pipeline.engine import FrameClaim, FrameEncoder
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.gop import PlannedFrame, Scheduler
+    from zvc69_cli.codec.gop import PlannedFrame
+    from zvc69_cli.pipeline.steering import Sizes, Steering
 
 COPIED_KEPT_WAITING: Final = 256
 
@@ -42,31 +44,44 @@ class Coded:
 class Coding:
     """What the stages do with one item each; what is copied passes through them all in its place.
 
-    compare  is given every frame and what decoders show of it
+    steering, sizes  where planned frames come from, and where to say what became of them
+    changed          the lock and bell of the line
+    compare          is given every frame and what decoders show of it
     """
 
-    def __init__(self, encoder: FrameEncoder, scheduler: Scheduler, compare: Compare | None) -> None:
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        steering: Steering,
+        sizes: Sizes,
+        changed: Condition,
+        compare: Compare | None,
+    ) -> None:
         self._encoder = encoder
-        self._scheduler = scheduler
+        self._steering = steering
+        self._sizes = sizes
+        self._changed = changed
         self._compare = compare
-        self._waiting_copied: deque[CopiedPacket] = deque()
+        self._waiting_copied: deque[tuple[int, CopiedPacket]] = (
+            deque()
+        )  # each with the frames that came before it
 
     def plan(self, item: Frame | CopiedPacket) -> Iterator[Claimed | CopiedPacket]:
         """What can be coded now, in the order of coding."""
         if isinstance(item, CopiedPacket):
-            self._waiting_copied.append(item)
+            self._steering.carry(len(item.data))
+            self._waiting_copied.append((self._steering.frames_in, item))
         else:
-            yield from self._claimed(self._scheduler.push(item))
+            yield from self._claimed(self._steering.push(item))
         # Copied packets stay behind the frames that they were behind, unless these come too seldom.
-        while self._waiting_copied and not (
-            self._scheduler.is_holding and len(self._waiting_copied) <= COPIED_KEPT_WAITING
-        ):
-            yield self._waiting_copied.popleft()
+        waiting = self._waiting_copied
+        while waiting and (waiting[0][0] <= self._steering.frames_out or len(waiting) > COPIED_KEPT_WAITING):
+            yield waiting.popleft()[1]
 
     def plan_rest(self) -> Iterator[Claimed | CopiedPacket]:
         """What was held back."""
-        yield from self._claimed(self._scheduler.flush())
-        yield from self._waiting_copied
+        yield from self._claimed(self._steering.flush())
+        yield from (packet for _, packet in self._waiting_copied)
 
     def code(self, item: Claimed | CopiedPacket) -> Coded | CopiedPacket:
         """Run the networks; on any thread."""
@@ -84,7 +99,13 @@ class Coding:
 
     def pack(self, item: Coded | CopiedPacket) -> Packet | CopiedPacket:
         """Run the entropy coder; on any thread."""
-        return item if isinstance(item, CopiedPacket) else self._encoder.pack(item.quantised)
+        if isinstance(item, CopiedPacket):
+            return item
+        packet = self._encoder.pack(item.quantised)
+        with self._changed:
+            self._sizes.report(packet)
+            self._changed.notify_all()
+        return packet
 
     def _claimed(self, planned: Iterable[PlannedFrame]) -> Iterator[Claimed]:
         for each in planned:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, replace
+from dataclasses import replace
+from io import BufferedWriter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from zvc69_cli.errors import SIGNAL_EXIT, Aborted, InputError, Interrupted
+from zvc69_cli.errors import Aborted, InputError, Interrupted
 from zvc69_cli.frames import CopiedPacket, Frame, FrameKind, Packet
 from zvc69_cli.pipeline.coding import Coding, Compare, is_ready
 from zvc69_cli.pipeline.crew import available_cores, crew_for
+from zvc69_cli.pipeline.endings import cut_short, stopped_at_once
 from zvc69_cli.pipeline.engine import Engines, InstalledEngines, plain_header, possible_settings
+from zvc69_cli.pipeline.note import settings_note
 from zvc69_cli.pipeline.places import (
     PIPE,
     Destination,
@@ -26,11 +28,18 @@ from zvc69_cli.pipeline.places import (
 )
 from zvc69_cli.pipeline.queues import Channel, Line
 from zvc69_cli.pipeline.resolve import EncodeOptions
-from zvc69_cli.pipeline.stats import Clock, EncodeStats, KindTally, Progress, Watch
+from zvc69_cli.pipeline.stats import Clock, EncodeStats, KindTally, Progress, Record, Watch
 from zvc69_cli.pipeline.stop import StopRequest, interrupted_early
+from zvc69_cli.pipeline.two_pass import (
+    NOWHERE,
+    Nowhere,
+    first_pass_options,
+    quick_options,
+    stats_name,
+)
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.settings import CodecSettings
+    from zvc69_cli.codec.pass_log import PassLog
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.media.source import Source
 
@@ -52,6 +61,7 @@ def encode(
     stop: StopRequest | None = None,
     watch: Watch = lambda progress: None,
     compare: Compare | None = None,
+    record: Record | None = None,
 ) -> EncodeStats:
     """Encode a video file, or raw video from a pipe, into a .zvc69.
 
@@ -59,6 +69,7 @@ def encode(
     may_overwrite      asked before an existing file is replaced
     watch              called about ten times a second, in the caller's thread
     compare            called with every frame and what decoders will show of it, in coding order
+    record             called with what each frame became, in coding order
     raises             one of errors.py; nothing is left under `out_name` then, and OUT.part only by Interrupted
     """
     from zvc69_cli.media.source import open_source
@@ -66,18 +77,23 @@ def encode(
     pipes = pipes or Pipes()
     check_input(in_name, pipes)
     destination = choose_destination(out_name, in_name, pipes, may_overwrite)
-    source = open_source(in_name, options.input, pipes.stdin)
     stop = stop or StopRequest()
-    run = _Encode(in_name, source, options, stop, watch, compare)
+    engines = engines or InstalledEngines()
+    log = None
+    if options.rate.passes == 2:
+        log = _first_pass(in_name, options, engines, stop, watch)
+    stats_file = None if options.rate.pass_ is None else stats_name(options, in_name, out_name)
+    source = open_source(in_name, options.input, pipes.stdin)
+    run = _Encode(in_name, source, quick_options(options), stop, watch, compare, record, stats_file, log)
     has_begun = False  # before that, OUT.part is one that an earlier run left
     try:
-        run.begin(engines or InstalledEngines())
+        run.begin(engines)
         with opened_for_writing(destination, pipes) as out:
             has_begun = True
             run.write_to(out, destination)
     except BaseException as failure:
         if isinstance(failure, Interrupted) and run.frames_written:
-            raise _stopped_at_once(failure, destination) from failure
+            raise stopped_at_once(failure, destination) from failure
         if has_begun:
             destination.discard()
         raise
@@ -89,9 +105,32 @@ def encode(
         raise interrupted_early(stop.signal_number)
     if run.was_cut:
         destination.settle()
-        raise _cut_short(destination, run.frames_written, stop.signal_number)
+        raise cut_short(destination, run.frames_written, stop.signal_number)
     destination.keep()
+    run.keep_statistics()
     return run.stats()
+
+
+def _first_pass(
+    in_name: str, options: EncodeOptions, engines: Engines, stop: StopRequest, watch: Watch
+) -> PassLog:
+    """Encode for the sizes alone; raises as `encode` does."""
+    from zvc69_cli.media.source import open_source
+
+    _log.info("first pass")
+    options = first_pass_options(options, in_name)
+    source = open_source(in_name, options.input, None)
+    run = _Encode(in_name, source, options, stop, watch)
+    try:
+        run.begin(engines, is_first_pass=True)
+        run.write_to(BufferedWriter(Nowhere()), NOWHERE)
+    finally:
+        stop.is_under_way = False
+        run.close_source()
+    if run.was_cut:
+        raise interrupted_early(stop.signal_number)
+    _log.info("second pass")
+    return run.pass_log
 
 
 class _Encode:
@@ -104,7 +143,10 @@ class _Encode:
         options: EncodeOptions,
         stop: StopRequest,
         watch: Watch,
-        compare: Compare | None,
+        compare: Compare | None = None,
+        record: Record | None = None,
+        stats_file: str | None = None,
+        log: PassLog | None = None,
     ) -> None:
         self._in_name = in_name
         self._source = source
@@ -112,6 +154,9 @@ class _Encode:
         self._stop = stop
         self._watch = watch
         self._compare = compare
+        self._record = record
+        self._stats_file = stats_file
+        self._log = log
         self._line = Line()
         self._began = time.perf_counter()
         self._clock = Clock(source.video.time_base, source.video.frame_rate)
@@ -119,15 +164,18 @@ class _Encode:
         self._is_source_lent = False
         self._is_source_exhausted = False
         self._frames_read = 0
+        self._display_indexes: dict[int, int] = {}  # by pts, of frames on their way
         self._notes_said = 0
+        self._has_warned = False
         self._copied_packets = 0
         self._payload_bytes = 0
         self._kinds: dict[FrameKind, KindTally] = {}
         self.frames_written = 0
 
-    def begin(self, engines: Engines) -> None:
+    def begin(self, engines: Engines, *, is_first_pass: bool = False) -> None:
         """Read up to the first frame, which the header needs, and get the engine ready."""
-        from zvc69_cli.codec.gop import Scheduler, group_frames
+        from zvc69_cli.codec.gop import group_frames
+        from zvc69_cli.pipeline.rate_stage import RateInputs, rate_stage
 
         self._items = iter(self._source)
         for item in self._items:
@@ -147,11 +195,23 @@ class _Encode:
         self._settings = possible_settings(self._engine, self._options.codec)
         self._header = self._stream_header()
         video = self._source.video
-        self._coding = Coding(
-            self._engine.encoder(video, self._settings),
-            Scheduler(video, self._settings, self._header.base_q_256),
-            self._compare,
+        self._rate = rate_stage(
+            RateInputs(
+                video=video,
+                first=self._waiting[-1],
+                frames=self._source.frame_count,
+                settings=self._settings,
+                options=self._options,
+                bundle=self._engine.bundle_name,
+                base_q_256=self._header.base_q_256,
+                stats_file=self._stats_file,
+                log=self._log,
+                is_first_pass=is_first_pass,
+            ),
+            self._line.wait_until_rung,
         )
+        encoder = self._engine.encoder(video, self._settings)
+        self._coding = Coding(encoder, self._rate.steering, self._rate.sizes, self._line.changed, self._compare)
 
     def write_to(self, out: BinaryIO, destination: Destination) -> None:
         """Run the line to its end, or to the end of what is under way when a stop is asked for."""
@@ -202,6 +262,17 @@ class _Encode:
         """Whether a stop came before the end of the input."""
         return not self._is_source_exhausted
 
+    @property
+    def pass_log(self) -> PassLog:
+        """What a first pass saw."""
+        assert self._rate.collector is not None
+        return self._rate.collector.log
+
+    def keep_statistics(self) -> None:
+        """Write what a first pass saw, where a file of it is asked for; raises OutputError."""
+        if self._rate.collector is not None and self._stats_file is not None:
+            self._rate.collector.write(self._stats_file, self._in_name)
+
     def close_source(self) -> None:
         if not self._is_source_lent:
             self._source.close()
@@ -218,6 +289,7 @@ class _Encode:
             device=self._engine.device,
             bundle_name=self._engine.bundle_name,
             kinds=tuple(sorted(self._kinds.items())),
+            rate=self._rate.tally.report(self._clock.duration_s, self._rate.control.unreachable),
             stages=self._line.times,
             networks=self._engine.network_times,
         )
@@ -234,7 +306,9 @@ class _Encode:
                 copied_streams=self._source.copied_streams,
                 chapters=self._source.chapters,
                 tags=self._source.tags,
-                settings_note=settings_note(self._settings, self._options.preset, source_name)
+                settings_note=settings_note(
+                    self._settings, self._options.rate, self._options.preset, source_name
+                )
                 if self._options.with_note
                 else "",
             )
@@ -254,7 +328,10 @@ class _Encode:
             self._source.close()
 
     def _count(self, item: Frame | CopiedPacket) -> Frame | CopiedPacket:
-        self._frames_read += isinstance(item, Frame)
+        if isinstance(item, Frame):
+            if self._record is not None:
+                self._display_indexes[item.pts] = self._frames_read
+            self._frames_read += 1
         return item
 
     def _write(self, item: Packet | CopiedPacket, destination: Destination) -> None:
@@ -265,8 +342,13 @@ class _Encode:
             self._writer.write_packet(item)
         self._clock.show(item.pts)
         self._kinds.setdefault(item.kind, KindTally()).add(item, self._header.base_q_256)
+        self._rate.tally.take(item)
+        if self._rate.collector is not None:
+            self._rate.collector.add(item)
         self._payload_bytes += len(item.payload)
         self.frames_written += 1
+        if self._record is not None:
+            self._record(self._rate.tally.described(item, self._display_indexes.pop(item.pts)))
 
     def _write_copied(self, packet: CopiedPacket) -> None:
         try:
@@ -295,6 +377,9 @@ class _Encode:
         if self._stop.signal_number:
             self._line.stop_feeding()
         self._say_notes()
+        if self._rate.control.unreachable and not self._has_warned:
+            self._has_warned = True
+            _log.warning("%s; the nearest is taken", self._rate.control.unreachable)
         self._watch(
             Progress(
                 frames=self.frames_written,
@@ -305,51 +390,9 @@ class _Encode:
         )
 
 
-def settings_note(settings: CodecSettings, preset: str, source_name: str) -> str:
-    """JSON that says how a stream was made; nothing in it decides how it decodes."""
-    from zvc69_cli import __version__
-
-    return json.dumps(
-        {
-            "program": f"zvc69 {__version__}",
-            "source": source_name,
-            "preset": preset,
-            "settings": asdict(settings),
-        },
-        separators=(",", ":"),
-    )
-
-
 def weigh(item: Any) -> int:
     return 1 if isinstance(item, CopiedPacket) else PACKETS_A_FRAME
 
 
 def _frames_channel(line: Line) -> Channel[Any]:
     return line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
-
-
-def _stopped_at_once(failure: Interrupted, destination: Destination) -> Interrupted:
-    """After a second signal: no index, no trailer, but every frame that was written is whole."""
-    step = f"`zvc69 decode {destination.written_name} ...` plays what was written up to its last whole frame."
-    return Interrupted(
-        failure.where,
-        failure.what,
-        "Decoders play it up to its last whole frame." if destination.is_direct else step,
-        signal_number=failure.exit_code - SIGNAL_EXIT,
-    )
-
-
-def _cut_short(destination: Destination, frames: int, signal_number: int) -> Interrupted:
-    if destination.is_direct:
-        return Interrupted(
-            destination.shown_name,
-            f"interrupted after {frames} frames; the stream is closed and marked incomplete",
-            "Decoders play it to its end.",
-            signal_number=signal_number,
-        )
-    return Interrupted(
-        destination.written_name,
-        f"interrupted after {frames} frames, which are whole; the stream is marked incomplete",
-        f"`zvc69 decode {destination.written_name} - | ffplay -` plays it.",
-        signal_number=signal_number,
-    )

@@ -24,6 +24,7 @@ class FrameFacts:
     """One stored frame.
 
     payload_bytes  its coded sections
+    motion_bytes   of these, what codes motion
     q              its quality index, higher is better
     """
 
@@ -33,6 +34,7 @@ class FrameFacts:
     pts: int
     dts: int
     payload_bytes: int
+    motion_bytes: int
     q: float
 
 
@@ -117,6 +119,19 @@ def inspect(in_name: str, *, pipes: Pipes | None = None, with_frames: bool = Fal
         return walk.report(name, _size_bytes(source))
 
 
+def motion_bytes(packet: Packet) -> int:
+    """Bytes of the motion section, its length included; 0 in I frames and where nothing can be read of it."""
+    from zvc69_cli.codec.varint import VarintError, unpack_varint
+
+    if packet.kind is FrameKind.I or packet.is_damaged or not packet.payload:
+        return 0
+    try:
+        length, begin = unpack_varint(packet.payload, 0)
+    except VarintError:
+        return 0
+    return min(begin + length, len(packet.payload))
+
+
 @dataclass(slots=True)
 class _Walk:
     """What has been counted so far."""
@@ -197,6 +212,7 @@ class _Walk:
                     pts=packet.pts,
                     dts=packet.dts,
                     payload_bytes=len(packet.payload),
+                    motion_bytes=motion_bytes(packet),
                     q=(base_q_256 + packet.q_offset) / Q_UNIT,
                 )
             )

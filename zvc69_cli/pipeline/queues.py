@@ -266,6 +266,11 @@ class Line:
         if self._halted:
             raise Halted
 
+    def wait_until_rung(self, ready: Callable[[], bool]) -> None:
+        """Take the lock, then wait as `wait_until` does."""
+        with self.changed:
+            self.wait_until(ready)
+
     def _add(self, name: str, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(
             target=lambda: self._serve(name, thread, work), name=THREAD_PREFIX + name, daemon=True

@@ -1,47 +1,56 @@
-"""From what was typed to what is done: flags, preset and environment become frozen options.
+"""From what was typed to what is done: flags, presets, files and environment become frozen options.
 
-Later wins: default, preset, environment, flag; the order in which flags are typed does not matter.
+Later wins: default, preset, tune, config file, environment, flag; the order in which flags are typed does not matter.
 """
 
 from __future__ import annotations
 
-import difflib
-import logging
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from zvc69_cli.codec.rate_settings import MODES, RateSettings, check_rate
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
-from zvc69_cli.flags import Flag, flags_of
+from zvc69_cli.flags import parse_value as parse_value
+from zvc69_cli.flags import suggest as suggest
 from zvc69_cli.media.settings import InputSettings, OutputSettings
-from zvc69_cli.pipeline.settings import DecodeSettings
+from zvc69_cli.pipeline.idle import refuse_idle
+from zvc69_cli.pipeline.layers import (
+    Layer,
+    config_layer,
+    environment_layer,
+    flags_by_field,
+    preset_layer,
+    read_config,
+    tune_layer,
+    typed_layer,
+    variable_of,
+    warn_of_misspelt,
+)
+from zvc69_cli.pipeline.presets import DEFAULT_PRESET as DEFAULT_PRESET
+from zvc69_cli.pipeline.presets import Preset, find_tune, user_presets_folder
+from zvc69_cli.pipeline.presets import find_preset as find_preset
+from zvc69_cli.pipeline.settings import DecodeSettings, ReportSettings, StepSettings
 from zvc69_cli.runtime.settings import RunSettings
 
-DEFAULT_PRESET: Final = "medium"
-ENVIRONMENT_PREFIX: Final = "ZVC69_"
-ENCODE_SETTINGS: Final = (CodecSettings, RunSettings, InputSettings)
+ENCODE_SETTINGS: Final = (
+    CodecSettings,
+    StepSettings,
+    RateSettings,
+    RunSettings,
+    InputSettings,
+    ReportSettings,
+)
 DECODE_SETTINGS: Final = (RunSettings, OutputSettings, DecodeSettings)
 
-# x265 has ten presets. Until another one differs measurably, the rest are names of these two, and say so.
-PRESET_ALIASES: Final = {
-    "superfast": "ultrafast",
-    "veryfast": "medium",
-    "faster": "medium",
-    "fast": "medium",
-    "slow": "medium",
-    "slower": "medium",
-    "veryslow": "medium",
-    "placebo": "medium",
-}
-# Pairs that ask for the same thing in two ways: at most one of them counts.
-_RIVALS: Final = {"crf": "qp", "qp": "crf"}
-_TRUE: Final = ("1", "true", "yes", "on")
-_FALSE: Final = ("0", "false", "no", "off")
+# What chooses other values: typed, or set in the environment, or said in a config file.
+CHOOSERS: Final = ("preset", "tune")
+CONFIG_VARIABLE: Final = variable_of("config")
 
-_log = logging.getLogger(__name__)
+# Ways of asking for a quality or a rate, of which one counts; a later layer's replaces an earlier one's.
+MODES_OF_QUALITY: Final = (*MODES, "quality")
+
 S = TypeVar("S")
 
 
@@ -50,22 +59,29 @@ class EncodeOptions:
     """Everything that an encode is asked for.
 
     codec      what reaches the stream
+    rate       how many bits it may take
     run        where and with how many threads it is computed
     input      which part of which input
+    report     what is said about it
     preset     name of the preset that `codec` began from, for the note in the stream
     with_note  whether the stream says how it was made; without, equal settings make equal bytes
     """
 
     codec: CodecSettings = field(default_factory=CodecSettings)
+    rate: RateSettings = field(default_factory=RateSettings)
     run: RunSettings = field(default_factory=RunSettings)
     input: InputSettings = field(default_factory=InputSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     preset: str = DEFAULT_PRESET
     with_note: bool = True
 
+    def __post_init__(self) -> None:
+        check_rate(self.codec, self.rate)
+
     @classmethod
-    def of(cls, *, preset: str = DEFAULT_PRESET, **flags: Any) -> EncodeOptions:
+    def of(cls, *, preset: str = DEFAULT_PRESET, tune: str | None = None, **flags: Any) -> EncodeOptions:
         """Options from a preset and flags by name: `EncodeOptions.of(preset="ultrafast", crf=30)`."""
-        return resolve_encode(flags, find_preset(preset), {})
+        return options_of(choose_encode({"preset": preset, "tune": tune, **flags}, {}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,157 +94,139 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """A named set of values, as its file says them: keys are flag names."""
+class Choice:
+    """One value that was chosen, and who said so ("preset slow", "--crf").
 
-    name: str
-    values: Mapping[str, Any]
-
-
-def find_preset(name: str, folder: Path | None = None, *, where: str = "--preset") -> Preset:
-    """The preset of that name, or of the name that x265's stands for; `where` is who named it.
-
-    raises  UsageError, naming the nearest preset
+    is_explicit  whether it was asked for by its own name for this very run
     """
-    if folder is None:
-        from zvc69_cli.runtime.places import presets_folder
 
-        folder = presets_folder()
-    meant = PRESET_ALIASES.get(name, name)
-    known = sorted(path.stem for path in folder.glob("*.toml"))
-    if meant not in known:
-        raise UsageError(
-            where,
-            f"there is no preset {name!r}",
-            suggest(name, [*known, *PRESET_ALIASES]) or f"Choose one of {', '.join(known)}.",
-        )
-    if meant != name:
-        _log.info("preset %s is the same as %s in this version", name, meant)
-    path = folder / f"{meant}.toml"
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise UsageError(f"preset {meant}", f"{path} cannot be read: {cause}", "Mend the file.") from cause
-    return Preset(name=meant, values=values)
+    value: Any
+    origin: str
+    is_explicit: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What was chosen, by field name; fields that nobody spoke of are left out."""
+
+    preset: str
+    tune: str | None
+    values: Mapping[str, Choice]
+
+
+def choose_encode(
+    explicit: Mapping[str, Any], environment: Mapping[str, str], *, configs: Sequence[str] = ()
+) -> Choices:
+    """What was chosen for an encode, of all that was said.
+
+    explicit     values of the flags that were typed, by field name, preset and tune among them
+    environment  variables such as ZVC69_CRF; those of no flag are left alone, and told of where they look like one
+    configs      files of flags, the later ones winning; without one, the one that ZVC69_CONFIG names
+    raises       UsageError, naming the flag, key or variable
+    """
+    known = flags_by_field(ENCODE_SETTINGS)
+    warn_of_misspelt(environment, _names_of_variables())
+    named = configs or [name for name in [environment.get(CONFIG_VARIABLE)] if name]
+    read = [read_config(name, "--config" if configs else CONFIG_VARIABLE) for name in named]
+    said = [
+        *({name: config.values.get(name) for name in CHOOSERS} for config in read),
+        {name: environment.get(variable_of(name)) for name in CHOOSERS},
+        {name: explicit.get(name) for name in CHOOSERS},
+    ]
+    wheres = [*(config.name for config in read), None, "--{}"]
+    preset, where = _last_said("preset", said, wheres)
+    tune, tune_where = _last_said("tune", said, wheres)
+    chosen = find_preset(
+        DEFAULT_PRESET if preset is None else preset, where=where, user_folder=user_presets_folder(environment)
+    )
+    layers = [preset_layer(chosen)]
+    if tune is not None:
+        layers.append(tune_layer(tune, find_tune(tune, where=tune_where)))
+    layers += [config_layer(each, known, CHOOSERS) for each in read]
+    layers.append(environment_layer(environment, known))
+    layers.append(typed_layer({name: value for name, value in explicit.items() if name not in CHOOSERS}, known))
+    return Choices(preset=chosen.name, tune=tune, values=_merge(layers))
+
+
+def options_of(choices: Choices, *, with_note: bool = True) -> EncodeOptions:
+    """The options that these choices make; raises UsageError where they cannot be had together."""
+    values = {name: choice.value for name, choice in choices.values.items()}
+    if values.get("quality") is not None:
+        from zvc69_cli.codec.rate import QUALITY_CRF
+
+        values["crf"] = QUALITY_CRF[values["quality"]]
+    report = _fill(ReportSettings, values)
+    options = EncodeOptions(
+        codec=_fill(CodecSettings, values),
+        rate=_fill(RateSettings, values),
+        run=_fill(RunSettings, values),
+        input=_fill(InputSettings, values),
+        report=report,
+        preset=choices.preset,
+        with_note=with_note and report.info,
+    )
+    refuse_idle(choices, options)
+    return options
 
 
 def resolve_encode(
     explicit: Mapping[str, Any], preset: Preset, environment: Mapping[str, str], *, with_note: bool = True
 ) -> EncodeOptions:
-    """What an encode does.
+    """What an encode does, from a preset at hand, typed flags by field name and the environment.
 
-    explicit     values of the flags that were typed, by field name
-    environment  variables such as ZVC69_CRF; those of no flag are left alone
-    raises       UsageError, naming the flag, key or variable
+    raises  UsageError, naming the flag, key or variable
     """
-    layers = (_preset_layer(preset), *_layers(explicit, environment, ENCODE_SETTINGS))
-    values = _merge(layers)
-    return EncodeOptions(
-        codec=_fill(CodecSettings, values),
-        run=_fill(RunSettings, values),
-        input=_fill(InputSettings, values),
-        preset=preset.name,
-        with_note=with_note,
-    )
+    known = flags_by_field(ENCODE_SETTINGS)
+    layers = (preset_layer(preset), environment_layer(environment, known), typed_layer(explicit, known))
+    choices = Choices(preset=preset.name, tune=None, values=_merge(layers))
+    return options_of(choices, with_note=with_note)
 
 
 def resolve_decode(explicit: Mapping[str, Any], environment: Mapping[str, str]) -> DecodeOptions:
     """What a decode does; raises UsageError, naming the flag or variable."""
-    values = _merge(_layers(explicit, environment, DECODE_SETTINGS))
+    known = flags_by_field(DECODE_SETTINGS)
+    warn_of_misspelt(environment, _names_of_variables())
+    merged = _merge((environment_layer(environment, known), typed_layer(explicit, known)))
+    values = {name: choice.value for name, choice in merged.items()}
     return DecodeOptions(
         run=_fill(RunSettings, values), output=_fill(OutputSettings, values), part=_fill(DecodeSettings, values)
     )
 
 
-def suggest(wrong: str, known: Iterable[str], form: str = "{}") -> str:
-    """A sentence naming the nearest of `known`, or "" where none is near."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
-    return f"Did you mean {form.format(near[0])}?" if near else ""
+def _names_of_variables() -> list[str]:
+    """Everything that a variable may stand for, of whichever command."""
+    every = flags_by_field((*ENCODE_SETTINGS, *DECODE_SETTINGS))
+    return [*CHOOSERS, "config", "log-level", *(each.name for each in every.values())]
 
 
-def parse_value(described: Flag, text: str, where: str) -> Any:
-    """The value that `text` means for that flag, checked; raises UsageError about `where`."""
-    value: Any = text
-    if described.kind is bool:
-        if text.lower() not in _TRUE + _FALSE:
-            raise UsageError(where, f"{text!r} is neither on nor off", "Write 1 or 0.")
-        value = text.lower() in _TRUE
-    elif described.kind in (int, float):
-        try:
-            value = described.kind(text)
-            if value != value:
-                raise ValueError(f"{text} is not a number")
-        except ValueError as cause:
-            due = "a whole number" if described.kind is int else "a number"
-            bounds = f" {described.range_text}" if described.range_text else ""
-            raise UsageError(where, f"{text!r} is not {due}{bounds}", f"Write {due}.") from cause
-    return _checked(described, value, where)
+def _last_said(
+    name: str, said: Sequence[Mapping[str, Any]], wheres: Sequence[str | None]
+) -> tuple[str | None, str]:
+    """What the last that spoke of preset or tune said, and who that was."""
+    for each, where in reversed(list(zip(said, wheres, strict=True))):
+        value = each.get(name)
+        if value in (None, ""):
+            continue
+        shown = variable_of(name) if where is None else where.format(name)
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise UsageError(shown, f"{value!r} is no name of a {name}", "Give it as a text.")
+        return str(value), shown
+    return None, f"--{name}"
 
 
-def _checked(described: Flag, value: Any, where: str) -> Any:
-    try:
-        described.check(value)
-    except UsageError as cause:
-        near = suggest(str(value), described.choices)
-        raise UsageError(where, cause.what, near or cause.next_step) from cause
-    return value
-
-
-def _preset_layer(preset: Preset) -> dict[str, Any]:
-    allowed = {each.name: each for each in flags_of(CodecSettings) if each.in_presets}
-    layer = {}
-    for key, value in preset.values.items():
-        where = f"preset {preset.name}"
-        if key not in allowed:
-            raise UsageError(
-                where,
-                f"there is no key {key!r}",
-                suggest(key, allowed) or f"The keys are {', '.join(sorted(allowed))}.",
-            )
-        described = allowed[key]
-        due = (int, float) if described.kind is float else (described.kind,)
-        if not isinstance(value, due) or (isinstance(value, bool) and described.kind is not bool):
-            raise UsageError(
-                where, f"{key} is {value!r}, should be of type {described.kind.__name__}", "Mend the preset."
-            )
-        layer[described.field_name] = _checked(described, value, f"{where}, {key}")
-    return layer
-
-
-def _layers(
-    explicit: Mapping[str, Any], environment: Mapping[str, str], settings: Iterable[type]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    known = {each.field_name: each for kind in settings for each in flags_of(kind)}
-    typed = {}
-    for name, value in explicit.items():
-        if name not in known:
-            raise UsageError(
-                name, "there is no such option", suggest(name, known) or "See --help for all of them."
-            )
-        typed[name] = _checked(known[name], value, f"--{known[name].name}")
-    from_environment = {}
-    for name, described in known.items():
-        variable = ENVIRONMENT_PREFIX + name.upper()
-        if variable in environment:
-            from_environment[name] = parse_value(described, environment[variable], variable)
-            _log.debug("%s=%s", variable, environment[variable])
-    return from_environment, typed
-
-
-def _merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _merge(layers: Iterable[Layer]) -> dict[str, Choice]:
+    chosen: dict[str, Choice] = {}
     for layer in layers:
-        for name, rival in _RIVALS.items():
-            if name in layer:
-                if rival in layer:
-                    raise UsageError(
-                        f"--{name}",
-                        f"was given together with --{rival}",
-                        "Leave one of them out: both set the quality.",
-                    )
-                values.pop(rival, None)
-        values.update(layer)
-    return values
+        given = [name for name in MODES_OF_QUALITY if layer.values.get(name) not in (None, "")]
+        if len(given) > 1:
+            one, other = (layer.called(name) for name in given[:2])
+            raise UsageError(one, f"was given together with {other}", "Leave one of them out.")
+        if given:
+            for name in MODES_OF_QUALITY:
+                chosen.pop(name, None)
+        for name, value in layer.values.items():
+            chosen[name] = Choice(value=value, origin=layer.called(name), is_explicit=layer.is_explicit)
+    return chosen
 
 
 def _fill(settings: type[S], values: Mapping[str, Any]) -> S:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,7 @@ from zvc69_cli.runtime.settings import RunSettings
 
 if TYPE_CHECKING:
     from zvc69_cli.codec.gop import PlannedFrame
+    from zvc69_cli.codec.rate_settings import RateSettings
     from zvc69_cli.container.layout import StreamHeader
 
 MAX_PTS: Final = (1 << 63) - 1
@@ -95,7 +97,9 @@ class Encoder(_Session):
         self, video: VideoFormat, options: EncodeOptions | None = None, *, engines: Engines | None = None
     ) -> None:
         """Raises RuntimeUnavailable where the device or the bundle cannot be had."""
-        from zvc69_cli.codec.gop import Scheduler
+        from zvc69_cli.codec.rate_target import RateTarget
+        from zvc69_cli.codec.ratecontrol import RateControl
+        from zvc69_cli.pipeline.steering import frame_orders, steering_for
 
         super().__init__(video)
         options = options or EncodeOptions()
@@ -103,7 +107,11 @@ class Encoder(_Session):
         settings = possible_settings(engine, options.codec)
         self.header = plain_header(engine, video, settings)
         self._encoder = engine.encoder(video, settings)
-        self._scheduler = Scheduler(video, settings, self.header.base_q_256)
+        base_q_256 = self.header.base_q_256
+        _refuse_what_needs_a_file(options.rate)
+        orders, target = frame_orders(options.rate), RateTarget.of(options.rate)
+        control = RateControl(video, settings, target, base_q_256, orders=orders)
+        self._steering, self._sizes = steering_for(video, settings, base_q_256, control, orders, _is_there)
         self._packets: deque[Packet] = deque()
         self._sent = 0
         self._last_pts: int | None = None
@@ -132,22 +140,23 @@ class Encoder(_Session):
             raise InputError(where, str(cause), "Send planes of the size and type of the video.") from cause
         self._last_pts = frame.pts
         self._sent += 1
-        self._encode(self._scheduler.push(frame))
+        self._encode(self._steering.push(frame))
 
     def flush(self) -> None:
         """Encode what was held back; nothing more can be sent, the last packets can still be received."""
         if not self._is_flushed:
             super().flush()
-            self._encode(self._scheduler.flush())
+            self._encode(self._steering.flush())
 
     def receive_packet(self) -> Packet | None:
         """The next packet in coding order; None when another frame is needed, or at the end."""
         return self._packets.popleft() if self._packets else None
 
-    def _encode(self, planned: list[PlannedFrame]) -> None:
+    def _encode(self, planned: Iterable[PlannedFrame]) -> None:
         for each in planned:
             began = time.perf_counter()
             packet = self._encoder.pack(self._encoder.quantise(each))
+            self._sizes.report(packet)
             self._packets.append(packet)
             self._count(packet, began)
 
@@ -203,6 +212,20 @@ def parsed(decoder: FrameDecoder, packet: Packet) -> Any:
     except Zvc69Error:
         decoder.lose(packet)
         raise
+
+
+def _refuse_what_needs_a_file(rate: RateSettings) -> None:
+    """Raises UsageError for what takes more than one look at the frames."""
+    step = "Use `encode` on a file, or --bitrate here."
+    if rate.has_two_passes:
+        raise UsageError("--pass", "a session sees its frames once", step)
+    if rate.quality_target is not None:
+        raise UsageError(f"--target-{rate.quality_target[0]}", "a session sees its frames once", step)
+
+
+def _is_there(ready: Callable[[], bool]) -> None:
+    """Every frame that came out was coded before the next one was asked for."""
+    assert ready()
 
 
 def _is_whole(number: object) -> bool:

@@ -55,7 +55,57 @@ class KindTally:
         return self.size_bytes / self.frames if self.frames else 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRecord:
+    """What one frame became.
+
+    display_index  from 0, as watched
+    pts            ticks of the source's time base
+    q              quality index, 0..63
+    size_bytes     of its payload
+    rate_factor    the crf that rate control coded it at; None where nothing controls the rate
+    buffer_share   how full the decoder's buffer is before it is taken out, 0..1; None where there is none
+    """
+
+    coding_index: int
+    display_index: int
+    kind: FrameKind
+    pts: int
+    q: float
+    size_bytes: int
+    rate_factor: float | None = None
+    buffer_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateReport:
+    """How a stream kept to the rate that it was asked for.
+
+    asked_kbps      None where no rate was asked for
+    got_kbps        the whole of it
+    peak_kbps       the most over one second
+    buffer_kbit     size of the decoder's buffer; None where there is none
+    least_kbit      what lay in it when it was emptiest, a frame just taken out; below 0 where that came too late
+    underflows      frames that came too late
+    unreachable     what no q could keep to, as a sentence; "" where the rate could be had
+    """
+
+    asked_kbps: float | None
+    got_kbps: float
+    peak_kbps: float
+    buffer_kbit: float | None = None
+    least_kbit: float | None = None
+    underflows: int = 0
+    unreachable: str = ""
+
+    @property
+    def miss(self) -> float | None:
+        """By which share the rate is above what was asked for, below 0 where it is less."""
+        return None if not self.asked_kbps else self.got_kbps / self.asked_kbps - 1
+
+
 Watch = Callable[[Progress], None]
+Record = Callable[[FrameRecord], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +119,7 @@ class EncodeStats:
     duration_s       of the video, as watched
     wall_s           from the first frame to the last byte
     kinds            frames by their kind, those that occur
+    rate             how it kept to a rate; None where none was asked for
     stages           time per stage of the pipeline
     networks         time per network, part of the stages' time
     """
@@ -83,6 +134,7 @@ class EncodeStats:
     device: str
     bundle_name: str
     kinds: tuple[tuple[FrameKind, KindTally], ...] = ()
+    rate: RateReport | None = None
     stages: tuple[StageTime, ...] = ()
     networks: tuple[StageTime, ...] = ()
 

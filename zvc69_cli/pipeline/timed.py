@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TypeVar
 
-from zvc69_cli.codec.networks import F32, Networks, PriorOutput
+from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput
 from zvc69_cli.pipeline.queues import StageTime
 
 R = TypeVar("R")
@@ -55,13 +55,13 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise(latent, q_256, peak))
 
-    def search(self, y: F32, reference_y: F32) -> tuple[F32, F32, F32]:
+    def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
         began = time.perf_counter()
-        return self._timed("search", began, self._networks.search(y, reference_y))
+        return self._timed("search", began, self._networks.search(y, samples, effort))
 
-    def motion_error(self, y: F32, reference_y: F32, field: F32) -> F32:
+    def motion_error(self, level: int, y: F32, samples: U8, field: F32) -> F32:
         began = time.perf_counter()
-        return self._timed("search", began, self._networks.motion_error(y, reference_y, field))
+        return self._timed("search", began, self._networks.motion_error(level, y, samples, field))
 
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
         began = time.perf_counter()
