@@ -44,8 +44,8 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-dev  ## frames a second and time by stage, on this machine
-	$(BIN)/python -m zvc69_cli.measure.speed_bench $(SAMPLE)
+bench: $(VENV)/installed-dev  ## frames a second and time by stage, against earlier runs on this machine
+	$(BIN)/python -m zvc69_cli.measure.speed_bench $(SAMPLE) --history .bench_history.jsonl
 
 wheel: $(VENV)/installed-dev
 	$(BIN)/python -m build --wheel --outdir dist

@@ -17,7 +17,7 @@ needs_bjontegaard = pytest.mark.skipif(
 
 def curve(scale: float = 1.0, shift_db: float = 0.0) -> list[RatePoint]:
     known = [(0.1, 30.0), (0.2, 33.1), (0.4, 36.0), (0.8, 38.8), (1.6, 41.2)]
-    return [RatePoint(bits_per_pixel=rate * scale, psnr_db=psnr + shift_db) for rate, psnr in known]
+    return [RatePoint(bits_per_pixel=rate * scale, quality=psnr + shift_db) for rate, psnr in known]
 
 
 @needs_bjontegaard
@@ -54,12 +54,12 @@ def test_two_points_are_no_curve() -> None:
 
 
 def test_a_point_that_costs_more_and_is_no_better_is_left_out() -> None:
-    worse = RatePoint(bits_per_pixel=0.9, psnr_db=38.0)
+    worse = RatePoint(bits_per_pixel=0.9, quality=38.0)
     assert rising([*curve(), worse]) == curve()
 
 
 def test_the_mean_curve_is_the_mean_at_each_setting() -> None:
-    assert mean_curve([curve(), curve(3.0, shift_db=2.0)])[0] == RatePoint(bits_per_pixel=0.2, psnr_db=31.0)
+    assert mean_curve([curve(), curve(3.0, shift_db=2.0)])[0] == RatePoint(bits_per_pixel=0.2, quality=31.0)
     with pytest.raises(ValueError):
         mean_curve([curve(), curve()[:3]])
 

@@ -83,7 +83,7 @@ def test_bd_rates_and_their_means_are_those_of_the_curves() -> None:
 def test_the_mean_curve_of_a_group_is_over_its_clips() -> None:
     points = group_curve(made_up(), "photos", "zvc69")
     assert points[0].bits_per_pixel == pytest.approx(1.05)
-    assert [point.psnr_db for point in points] == [30, 33, 36, 39]
+    assert [point.quality for point in points] == [30, 33, 36, 39]
 
 
 def test_a_clip_that_a_peer_could_not_code_is_left_out_of_both_sides() -> None:

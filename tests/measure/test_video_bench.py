@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline.engines import ToyEngines, write_y4m
+from zvc69_cli.codec.rate_settings import RateSettings
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.varint import pack_varint
 from zvc69_cli.errors import UsageError
@@ -20,9 +21,11 @@ from zvc69_cli.measure.clips import Clip, read_clip
 from zvc69_cli.measure.one_engine import OneEngine
 from zvc69_cli.measure.peers import X264, Coded, CodedFrame, is_available
 from zvc69_cli.measure.store import KindTotals, Measurement
-from zvc69_cli.measure.video_codec import VideoCodec, motion_bytes
+from zvc69_cli.measure.video_codec import VideoCodec
 from zvc69_cli.measure.video_report import kinds_sections, middle_rates, speed_sections
 from zvc69_cli.pipeline.encode import encode
+from zvc69_cli.pipeline.inspect import motion_bytes
+from zvc69_cli.pipeline.note import settings_note
 from zvc69_cli.pipeline.resolve import EncodeOptions
 from zvc69_cli.runtime.settings import RunSettings
 
@@ -57,7 +60,8 @@ def test_every_byte_of_the_file_is_counted_and_its_note_apart(
     plain = tmp_path / "plain.zvc69"
     encode(str(clip.path), str(plain), EncodeOptions(codec=settings, with_note=False), engines=ToyEngines())
     assert len(coded.frames) == len(coded.stored) == FRAMES
-    assert 100 < coded.text_bytes < coded.stream_bytes
+    note = settings_note(settings, RateSettings(), "medium", "moving.y4m")
+    assert coded.text_bytes == len(note.encode())
     assert (
         0 <= coded.stream_bytes - coded.text_bytes - plain.stat().st_size < 24
     )  # the head of the note's record

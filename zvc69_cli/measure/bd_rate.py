@@ -17,10 +17,10 @@ MIN_OVERLAP: Final = 0.5  # of the qualities that the two curves span together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatePoint:
-    """One encode: bits a pixel, and PSNR 6:1:1 in dB."""
+    """One encode: bits a pixel, and how good it is; in dB where the measure has decibels."""
 
     bits_per_pixel: float
-    psnr_db: float
+    quality: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +47,16 @@ def bd_rate(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> BdRate:
     first, second = rising(anchor), rising(tested)
     if min(len(first), len(second)) < MIN_POINTS:
         return BdRate(percent=None, overlap=0.0)
-    low = max(first[0].psnr_db, second[0].psnr_db)
-    high = min(first[-1].psnr_db, second[-1].psnr_db)
-    span = max(first[-1].psnr_db, second[-1].psnr_db) - min(first[0].psnr_db, second[0].psnr_db)
+    low = max(first[0].quality, second[0].quality)
+    high = min(first[-1].quality, second[-1].quality)
+    span = max(first[-1].quality, second[-1].quality) - min(first[0].quality, second[0].quality)
     if high <= low:
         return BdRate(percent=None, overlap=0.0)
     percent = bjontegaard.bd_rate(
         [point.bits_per_pixel for point in first],
-        [point.psnr_db for point in first],
+        [point.quality for point in first],
         [point.bits_per_pixel for point in second],
-        [point.psnr_db for point in second],
+        [point.quality for point in second],
         method=INTERPOLATION,
         require_matching_points=False,
         min_overlap=0,
@@ -64,17 +64,42 @@ def bd_rate(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> BdRate:
     return BdRate(percent=float(percent) if math.isfinite(percent) else None, overlap=(high - low) / span)
 
 
+def bd_quality(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> float | None:
+    """How much better `tested` is at equal rate, in the unit of its points (BD-PSNR where that is dB).
+
+    returns  None where the curves share no rate, or one of them has fewer than MIN_POINTS points
+    raises   RuntimeUnavailable without the extra [measure]
+    """
+    bjontegaard = _load()
+    first, second = rising(anchor), rising(tested)
+    if min(len(first), len(second)) < MIN_POINTS:
+        return None
+    low = max(first[0].bits_per_pixel, second[0].bits_per_pixel)
+    if min(first[-1].bits_per_pixel, second[-1].bits_per_pixel) <= low:
+        return None
+    gain = bjontegaard.bd_psnr(
+        [point.bits_per_pixel for point in first],
+        [point.quality for point in first],
+        [point.bits_per_pixel for point in second],
+        [point.quality for point in second],
+        method=INTERPOLATION,
+        require_matching_points=False,
+        min_overlap=0,
+    )
+    return float(gain) if math.isfinite(gain) else None
+
+
 def rising(points: Sequence[RatePoint]) -> list[RatePoint]:
     """The points in order of rate, without those that cost more than another and are no better."""
     kept: list[RatePoint] = []
-    for point in sorted(points, key=lambda point: (point.bits_per_pixel, -point.psnr_db)):
-        if not kept or point.psnr_db > kept[-1].psnr_db:
+    for point in sorted(points, key=lambda point: (point.bits_per_pixel, -point.quality)):
+        if not kept or point.quality > kept[-1].quality:
             kept.append(point)
     return kept
 
 
 def mean_curve(curves: Sequence[Sequence[RatePoint]]) -> list[RatePoint]:
-    """The mean rate and the mean PSNR of each setting over clips.
+    """The mean rate and the mean quality of each setting over clips.
 
     curves  one a clip, each with the same settings in the same order
     raises  ValueError where the curves differ in length
@@ -82,10 +107,15 @@ def mean_curve(curves: Sequence[Sequence[RatePoint]]) -> list[RatePoint]:
     return [
         RatePoint(
             bits_per_pixel=sum(point.bits_per_pixel for point in points) / len(points),
-            psnr_db=sum(point.psnr_db for point in points) / len(points),
+            quality=sum(point.quality for point in points) / len(points),
         )
         for points in zip(*curves, strict=True)
     ]
+
+
+def require_bjontegaard() -> None:
+    """Raises RuntimeUnavailable where no BD figure can be had, before hours go into what would need one."""
+    _load()
 
 
 def _load() -> Any:

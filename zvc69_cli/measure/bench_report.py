@@ -91,7 +91,7 @@ def _rate_tables(measurements: Sequence[Measurement]) -> list[str]:
         rows: list[list[str]] = []
         for codec in dict.fromkeys(each.codec for each in measurements if each.group == group):
             points = group_curve(measurements, group, codec)
-            rows.append([codec, *(f"{point.bits_per_pixel:.4f} / {point.psnr_db:.2f}" for point in points)])
+            rows.append([codec, *(f"{point.bits_per_pixel:.4f} / {point.quality:.2f}" for point in points)])
         widest = max(len(row) for row in rows)
         filled = [row + [""] * (widest - len(row)) for row in rows]
         tables.append(f"Bits a pixel / PSNR 6:1:1 in dB, means over {group or 'clips'}:")

@@ -113,12 +113,12 @@ def _read_picture(path: Path) -> tuple[VideoFormat, tuple[Frame, ...]]:
 def _read_video(path: Path, frame_limit: int | None) -> tuple[VideoFormat, tuple[Frame, ...]]:
     source = open_source(str(path), InputSettings(frames=frame_limit, audio=False, subtitles=False))
     try:
-        frames = tuple(_owned(each) for each in source if isinstance(each, Frame))
+        frames = tuple(owned(each) for each in source if isinstance(each, Frame))
     finally:
         source.close()
     return source.video, frames
 
 
-def _owned(frame: Frame) -> Frame:
+def owned(frame: Frame) -> Frame:
     """The frame with samples of its own, since a source may lend views into a picture."""
     return replace(frame, y=frame.y.copy(), u=frame.u.copy(), v=frame.v.copy())

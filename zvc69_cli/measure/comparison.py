@@ -78,7 +78,7 @@ def curve(measurements: Iterable[Measurement], title: str, codec: str, *, as_wri
     return [
         RatePoint(
             bits_per_pixel=each.bits_per_pixel_as_written if as_written else each.bits_per_pixel,
-            psnr_db=each.psnr_db,
+            quality=each.psnr_db,
         )
         for each in measurements
         if each.title == title and each.codec == codec

@@ -51,7 +51,7 @@ def draw_curves(panels: Sequence[Panel], path: Path, title: str) -> None:
             points = sorted(line.points, key=lambda point: point.bits_per_pixel)
             axes.plot(
                 [point.bits_per_pixel for point in points],
-                [point.psnr_db for point in points],
+                [point.quality for point in points],
                 color=colour,
                 marker=marker,
                 markersize=4,

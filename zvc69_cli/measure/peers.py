@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Final
 
 import av
@@ -14,11 +13,17 @@ from av.video.codeccontext import VideoCodecContext
 
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.frames import Frame, VideoFormat
+from zvc69_cli.measure.ffmpeg_program import HOW_TO_GET, find_program
+from zvc69_cli.measure.program_encoder import (
+    PIXEL_FORMATS,
+    RATE_OF_THE_RATELESS,
+    encode_with_program,
+    packets_of,
+)
 from zvc69_cli.media.pictures import picture_of, views
 
 START_CODE: Final = b"\x00\x00\x01"
-PIXEL_FORMATS: Final = {8: "yuv420p", 10: "yuv420p10le"}  # by bit depth
-RATE_OF_THE_RATELESS: Final = Fraction(25)
+_KINDS: Final = {1: "I", 2: "P", 3: "B"}  # AVPictureType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,9 @@ class Peer:
     """One encoder, and how it is called: FFmpeg's names and options.
 
     rate_factors  what to measure at, fewest bits first
+    rate_option   FFmpeg's name of the rate factor
+    rate_step     the finest step that it takes
+    container     where PyAV lacks the encoder: FFmpeg's muxer for its stream, which the ffmpeg program then makes
     one_thread    options to add, so that it takes one thread and no more
     is_text       whether a NAL unit that begins with these bytes is the encoder's text about itself; None where
                   it writes none
@@ -69,6 +77,9 @@ class Peer:
     rate_factors: tuple[float, ...]
     one_thread: tuple[tuple[str, str], ...] = ()
     is_text: Callable[[bytes], bool] | None = None
+    rate_option: str = "crf"
+    rate_step: float = 0.25
+    container: str = ""
 
     def options_with(self, threads: int) -> dict[str, str]:
         """What FFmpeg is given on that many threads, the rate factor apart."""
@@ -76,14 +87,20 @@ class Peer:
 
     @property
     def settings(self) -> str:
-        """The options and library versions that its results depend on, as one line."""
-        options = " ".join(f"{name}={value}" for name, value in self.options_with(1).items())
+        """The options and library versions that its results on one thread depend on, as one line."""
+        return self.settings_with(1)
+
+    def settings_with(self, threads: int) -> str:
+        """The same on that many threads."""
+        options = " ".join(f"{name}={value}" for name, value in self.options_with(threads).items())
         libraries = " ".join(
             f"{name} {'.'.join(map(str, version))}"
             for name, version in av.library_versions.items()
             if name in ("libavcodec", "libswscale")
         )
-        return f"{self.encoder} {options} threads=1, PyAV {av.__version__}, {libraries}"
+        program = find_program(encoder=self.encoder) if self.container else None
+        made_by = f", ffmpeg {program.version}" if program else ""
+        return f"{self.encoder} {options} threads={threads}, PyAV {av.__version__}, {libraries}{made_by}"
 
 
 def _is_h264_text(unit: bytes) -> bool:
@@ -119,6 +136,35 @@ SVT_AV1: Final = Peer(
     decoder="libdav1d",
     options=(("preset", "6"), ("svtav1-params", "tune=1")),  # 1: PSNR
     rate_factors=(63, 60, 50, 40, 30, 20),
+    rate_step=1,
+)
+VP9: Final = Peer(
+    name="VP9",
+    encoder="libvpx-vp9",
+    decoder="vp9",
+    options=(("b", "0"), ("deadline", "good"), ("cpu-used", "2"), ("row-mt", "1"), ("lag-in-frames", "25")),
+    rate_factors=(63, 58, 50, 41, 32, 23),
+    rate_step=1,
+)
+AOM_AV1: Final = Peer(
+    name="libaom AV1",
+    encoder="libaom-av1",
+    decoder="libdav1d",
+    options=(("cpu-used", "6"), ("row-mt", "1"), ("lag-in-frames", "35")),
+    rate_factors=(63, 57, 49, 41, 32, 23),
+    rate_step=1,
+    container="ivf",
+)
+# By itself VVenC puts a keyframe every second; as far apart as the others' it is compared with what it can do.
+VVENC: Final = Peer(
+    name="VVenC",
+    encoder="libvvenc",
+    decoder="vvc",
+    options=(("preset", "faster"), ("qpa", "0"), ("period", "10")),
+    rate_factors=(47, 42, 37, 32, 27, 22),
+    rate_option="qp",
+    rate_step=1,
+    container="mp4",
 )
 VIDEO_PEERS: Final = (X264, X265, SVT_AV1)
 
@@ -138,11 +184,22 @@ SVT_AV1_INTRA: Final = replace(
     SVT_AV1, options=(("preset", "6"), ("g", "1")), rate_factors=(63, 58, 50, 40, 30, 20)
 )
 INTRA_PEERS: Final = (X264_INTRA, X265_INTRA, SVT_AV1_INTRA)
+ALL_PEERS: Final = (X264, X265, SVT_AV1, VP9, AOM_AV1, VVENC)
 
 
 def is_available(peer: Peer) -> bool:
-    """Whether this PyAV can both encode and decode as the peer does."""
-    return peer.encoder in av.codecs_available and peer.decoder in av.codecs_available
+    """Whether the peer can both be encoded with and be decoded here."""
+    return not missing(peer)
+
+
+def missing(peer: Peer) -> str:
+    """What this machine lacks for the peer, as the rest of a sentence; "" where it lacks nothing."""
+    if peer.decoder not in av.codecs_available:
+        return f"this PyAV has no decoder {peer.decoder}"
+    if peer.container:
+        has_program = find_program(encoder=peer.encoder) is not None
+        return "" if has_program else f"no ffmpeg with {peer.encoder} is found. {HOW_TO_GET}"
+    return "" if peer.encoder in av.codecs_available else f"this PyAV has no {peer.encoder}"
 
 
 def code_with(
@@ -157,9 +214,21 @@ def code_with(
     os.environ.setdefault("SVT_LOG", "1")
     started = time.perf_counter()
     try:
-        packets = _encode(peer, frames, video, rate_factor, threads)
-        encoded = time.perf_counter()
-        decoded = _decode(peer, packets, threads)
+        if peer.container:
+            stream = encode_with_program(
+                peer.encoder,
+                {**peer.options_with(threads), peer.rate_option: f"{rate_factor:g}"},
+                peer.container,
+                frames,
+                video,
+                threads=threads,
+            )
+            encoded = time.perf_counter()
+            packets, extradata = packets_of(stream)
+        else:
+            packets, extradata = _encode(peer, frames, video, rate_factor, threads), b""
+            encoded = time.perf_counter()
+        decoded, kinds = _decode(peer, packets, extradata, threads)
     except (av.FFmpegError, ValueError) as cause:
         raise RuntimeUnavailable(
             peer.name,
@@ -180,6 +249,7 @@ def code_with(
         frames=decoded,
         encode_s=encoded - started,
         decode_s=ended - encoded,
+        stored=_stored(packets, kinds),
     )
 
 
@@ -193,7 +263,7 @@ def _encode(
     context.pix_fmt = PIXEL_FORMATS[video.bit_depth]
     context.framerate, context.time_base = rate, 1 / rate
     context.thread_count = threads
-    context.options = {**peer.options_with(threads), "crf": f"{rate_factor:g}"}
+    context.options = {**peer.options_with(threads), peer.rate_option: f"{rate_factor:g}"}
     packets: list[av.Packet[av.VideoStream]] = []
     for number, frame in enumerate(frames):
         pixel_format = PIXEL_FORMATS[video.bit_depth]
@@ -203,15 +273,33 @@ def _encode(
     return packets + context.encode(None)
 
 
-def _decode(peer: Peer, packets: Sequence[av.Packet[av.VideoStream]], threads: int) -> tuple[Frame, ...]:
+def _decode(
+    peer: Peer, packets: Sequence[av.Packet[av.VideoStream]], extradata: bytes, threads: int
+) -> tuple[tuple[Frame, ...], tuple[str, ...]]:
+    """The frames in display order, and the kind of each."""
     context = av.CodecContext.create(peer.decoder, "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count = threads
+    if extradata:
+        context.extradata = extradata
     pictures: list[av.VideoFrame] = []
     for packet in packets:
         pictures += context.decode(packet)
     pictures += context.decode(None)
-    return tuple(_frame(picture, number) for number, picture in enumerate(pictures))
+    frames = tuple(_frame(picture, number) for number, picture in enumerate(pictures))
+    # What AV1 and VP9 call an inter frame counts as P, whatever it refers to.
+    return frames, tuple(_KINDS.get(int(picture.pict_type), "P") for picture in pictures)
+
+
+def _stored(packets: Sequence[av.Packet[av.VideoStream]], kinds: Sequence[str]) -> tuple[CodedFrame, ...]:
+    """What the stream holds of each frame, in display order; empty where packets and frames do not pair."""
+    if len(packets) != len(kinds):
+        return ()
+    timed = sorted(packets, key=lambda packet: packet.pts if packet.pts is not None else 0)
+    return tuple(
+        CodedFrame(kind="I" if packet.is_keyframe else kind, size_bytes=packet.size, motion_bytes=0)
+        for packet, kind in zip(timed, kinds, strict=True)
+    )
 
 
 def _frame(picture: av.VideoFrame, number: int) -> Frame:

@@ -1,7 +1,8 @@
 """Speed on this machine: `python -m zvc69_cli.measure.speed_bench CLIP [--frames N] [--threads N] [--json FILE]`.
 
 Encodes and decodes a clip as `zvc69` does, after a short warm-up, and prints frames a second and where the time went.
-Stages overlap, so that their times add up to more than the wall's.
+Stages overlap, so that their times add up to more than the wall's. --history FILE keeps the speeds and says what is
+faster or slower than before on the same machine; with --strict a slowdown of more than 10 % ends with exit code 9.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from zvc69_cli.errors import ConstraintMissed
+from zvc69_cli.measure.history import SpeedRun, append_run, changes, now, read_history
 from zvc69_cli.media.settings import OutputSettings
 from zvc69_cli.pipeline.decode import decode
 from zvc69_cli.pipeline.encode import encode
@@ -60,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--history", type=Path, help="file of earlier speeds, compared with and added to")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 9 where it became slower by more than 10 %%"
+    )
     asked = parser.parse_args(arguments)
     run = RunSettings(device=asked.device, threads=asked.threads)
     speed(asked.clip, WARM_UP_FRAMES, asked.crf, run)
@@ -82,7 +89,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"    {stage:<24} {milliseconds:8.2f} ms a frame")
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    if asked.history is None:
+        return 0
+    what = (
+        f"{asked.clip.name} {encoded.frames} frames crf {asked.crf:g} {encoded.device} threads {asked.threads}"
+    )
+    speeds = (("encode", encoded.frames_per_s), ("decode", decoded.frames_per_s))
+    slowdowns = compare_with_history(
+        asked.history, SpeedRun(when=now(), machine=str(result["machine"]), what=what, speeds=speeds)
+    )
+    return ConstraintMissed.exit_code if slowdowns and asked.strict else 0
+
+
+def compare_with_history(path: Path, run: SpeedRun) -> int:
+    """Print how a run compares with those before and add it to them; how many speeds fell by more than 10 %."""
+    found = changes(read_history(path), run)
+    append_run(path, run)
+    for each in found:
+        print(each.text)
+    if any(each.is_slowdown for each in found) and hasattr(os, "getloadavg"):
+        print(f"    the machine's load is {os.getloadavg()[0]:.1f} now: other work slows this down too")
+    return sum(each.is_slowdown for each in found)
 
 
 def processor_name() -> str:

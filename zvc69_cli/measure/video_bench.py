@@ -54,7 +54,7 @@ DEFAULT_CRFS: Final = (43.0, 38.0, 33.0, 28.0, 25.0, 22.0)
 def rates_of(codec: VideoCodec, points: Sequence[CodecSettings]) -> list[TestedRate]:
     """The codec at each of the settings."""
     return [
-        TestedRate(setting=each.crf if each.qp is None else each.qp, code=partial(codec.code, each))
+        TestedRate(setting=each.crf if each.base_qp is None else each.base_qp, code=partial(codec.code, each))
         for each in points
     ]
 
@@ -150,7 +150,7 @@ def _about(
     sha256 = bundle.sha256.hex()
     name = "crf" if given.qps is None else "qp"
     changed = "".join(f", {each}" for each in given.set)
-    rates = listed(point.codec.crf if given.qps is None else point.codec.qp or 0 for point in points)
+    rates = listed(point.codec.crf if given.qps is None else point.codec.base_qp or 0 for point in points)
     described = [
         (TESTED, f"bundle {bundle.name} {sha256[:16]}, preset {given.preset}{changed}, {name} {rates}")
     ]

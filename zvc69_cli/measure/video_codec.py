@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.varint import unpack_varint
 from zvc69_cli.container.reader import StreamReader
-from zvc69_cli.frames import FrameKind, Packet
+from zvc69_cli.frames import Packet
 from zvc69_cli.measure.clips import Clip, read_clip
 from zvc69_cli.measure.peers import Coded, CodedFrame
 from zvc69_cli.media.settings import InputSettings
 from zvc69_cli.pipeline.decode import decode
 from zvc69_cli.pipeline.encode import encode
 from zvc69_cli.pipeline.engine import Engines
+from zvc69_cli.pipeline.inspect import motion_bytes
 from zvc69_cli.pipeline.resolve import DecodeOptions, EncodeOptions
 
 
@@ -66,11 +66,3 @@ def read_stored(path: Path) -> tuple[int, tuple[CodedFrame, ...]]:
         CodedFrame(kind=packet.kind.name, size_bytes=len(packet.payload), motion_bytes=motion_bytes(packet))
         for packet in packets
     )
-
-
-def motion_bytes(packet: Packet) -> int:
-    """Bytes of the motion section, its length included; 0 in I frames and where nothing is coded."""
-    if packet.kind is FrameKind.I or not packet.payload:
-        return 0
-    length, begin = unpack_varint(packet.payload, 0)
-    return begin + length
