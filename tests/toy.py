@@ -9,6 +9,7 @@ import numpy as np
 from engines.training.tables import gaussian_tables
 from zvc69_cli.codec.gop import PlannedFrame
 from zvc69_cli.codec.motion import CELL_SIDES
+from zvc69_cli.codec.planes import SEARCH_MARGIN
 from zvc69_cli.codec.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
 from zvc69_cli.frames import FrameKind
 
@@ -60,15 +61,16 @@ class ToyNetworks:
     def synthesise(self, latent, q_256, peak):
         return tuple(_samples(plane, peak) for plane in _decoded(latent, q_256))
 
-    def search(self, y, reference_y):
-        whole, reference = (np.rint(plane * 1020).astype(np.int64) for plane in (y, reference_y))
+    def search(self, y, samples, effort):
+        whole, reference = (np.rint(plane * 1020).astype(np.int64) for plane in (y, _whole_samples(samples)))
         fine = np.stack([_means(np.abs(whole - _shifted(reference, *shift)), 8) for shift in SHIFTS])
         fine += 2 * np.array([abs(x) + abs(y) for x, y in SHIFTS])[:, None, None]
         return tuple(_best(fine, side // 8) for side in CELL_SIDES)
 
-    def motion_error(self, y, reference_y, field):
-        side = y.shape[0] // field.shape[1]
-        return _means((y - _moved(reference_y, field, side)) ** 2, side).astype(np.float32)
+    def motion_error(self, level, y, samples, field):
+        side = CELL_SIDES[level]
+        reference = _whole_samples(samples)[: y.shape[0], : y.shape[1]]
+        return _means((y - _moved(reference, field, side)) ** 2, side).astype(np.float32)
 
     def predict_motion(self, level, second, inputs):
         """Significant where the neighbours are, as large as the predicted motion says; all of it integers."""
@@ -208,6 +210,11 @@ def _best(errors, size):
     """The shift of least error in each cell of size x size blocks, in quarter samples; [2, rows, columns]."""
     cells = np.stack([_means(each, size) for each in errors])
     return np.array(SHIFTS, np.float32)[cells.argmin(0)].transpose(2, 0, 1) * 4
+
+
+def _whole_samples(samples):
+    """The luma in 0..1 of which these are the quarter samples."""
+    return samples[0, SEARCH_MARGIN:-SEARCH_MARGIN, SEARCH_MARGIN:-SEARCH_MARGIN] / np.float32(255)
 
 
 def _moved(plane, field, side):

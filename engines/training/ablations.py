@@ -69,7 +69,7 @@ class ChangedNetworks:
 class StillNetworks(ChangedNetworks):
     """Find no motion."""
 
-    def search(self, y: np.ndarray, reference_y: np.ndarray) -> tuple[np.ndarray, ...]:
+    def search(self, y: np.ndarray, samples: np.ndarray, effort: str) -> tuple[np.ndarray, ...]:
         height, width = y.shape
         return tuple(np.zeros((2, height // side, width // side), np.float32) for side in MOTION_GRIDS)
 

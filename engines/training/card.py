@@ -19,7 +19,7 @@ import numpy as np
 from engines.training.checkpoint import Checkpoint, load_checkpoint
 from engines.training.export import ExportFailed, code_alone
 from engines.training.model import Q_LEVELS
-from engines.training.motion import SEARCH_CELL, SEARCHED
+from engines.training.search import SEARCH_CELL, SEARCHED
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import checkerboard

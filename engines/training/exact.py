@@ -26,13 +26,8 @@ from engines.training.model import (
     LatentCoder,
     PriorNetwork,
 )
-from engines.training.motion import (
-    STRIDES,
-    MotionHead,
-    MotionPass,
-    input_units,
-    split_head,
-)
+from engines.training.motion import MotionHead, MotionPass, input_units, split_head
+from engines.training.moving import STRIDES
 from engines.training.scales import (
     INDEXES_PER_NAT,
     SCALE_LOW,

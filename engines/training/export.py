@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint
 from engines.training.data import Planes, load_clips, load_pictures
@@ -48,10 +49,11 @@ from engines.training.model import (
     Q_LEVELS,
     IntraNetwork,
     LatentCoder,
-    features_to_planes,
     planes_to_features,
 )
-from engines.training.motion import FIRST_INPUTS, QUARTERS, SECOND_INPUTS, warp_planes
+from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
+from engines.training.moving import STRIDES, Samples, moved_blocks, warp_planes
+from engines.training.search import EFFORTS
 from engines.training.stages import SPACINGS, split_frames
 from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
 from zvc69_cli.codec.decoder import Decoder
@@ -59,6 +61,7 @@ from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.gop import PlannedFrame, Scheduler
 from zvc69_cli.codec.motion import MOTION_TABLES
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior
+from zvc69_cli.codec.planes import quarter_samples
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import QuantisedFrame
 from zvc69_cli.codec.rate import base_q_256
@@ -80,6 +83,7 @@ SMALLEST_CLIP_SIDE = 256
 FRAME_TICKS = 3000  # of the usual time base, at 30 frames a second
 INTER_FIT_QPS = (4, 12, 20, 28, 36, 44, 52, 59)
 GRAPH_TOLERANCE = 0.02
+SEARCH_AGREEMENT = 0.98  # of the vectors: a tie may go the other way
 FIT_QPS = (0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 63)
 
 Arrays = dict[str, np.ndarray]
@@ -191,23 +195,27 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
         [torch.from_numpy(each.copy())[None, None].float() for each in (f.y, f.u, f.v)] for f in frames
     )
     with torch.no_grad():
-        fields = network.search(second[0] / 255, first[0] / 255)
-        found = networks.search(second[0][0, 0].numpy() / 255, first[0][0, 0].numpy() / 255)
-        for want, got in zip(fields, found, strict=True):
-            if np.abs(want[0].numpy() * QUARTERS - got).max() > GRAPH_TOLERANCE:
-                raise ExportFailed("the search graph differs from PyTorch")
-        field = torch.round(fields[-1] * QUARTERS)
         reference = (first[0] / 255, first[1] / 255, first[2] / 255)
+        samples = quarter_samples(first[0][0, 0].numpy(), 255)
+        known = Samples(torch.from_numpy(samples).view(1, -1) / 255, *samples.shape[1:])
+        current = second[0][0, 0].numpy() / 255
+        for name, effort in EFFORTS.items():
+            fields = network.search(second[0] / 255, reference[0], known, effort)
+            found = networks.search(current, samples, name)
+            for want, got in zip(fields, found, strict=True):
+                if np.mean(want[0].numpy() == got) < SEARCH_AGREEMENT:
+                    raise ExportFailed("the search graph differs from PyTorch")
+        for level, want in enumerate(fields):
+            blocks = F.pixel_unshuffle(second[0] / 255, STRIDES[level])
+            error = ((blocks - moved_blocks(known, want, STRIDES[level])) ** 2).mean(1)[0]
+            measured = networks.motion_error(level, current, samples, want[0].numpy())
+            if np.abs(error.numpy() - measured).max() > GRAPH_TOLERANCE:
+                raise ExportFailed("the graph of motion errors differs from PyTorch")
+        field = fields[-1]
         moved = planes_to_features(*warp_planes(reference, field))
         warped = networks.warp(*(plane[0, 0].numpy() for plane in first), field[0].numpy(), 255)
         if np.abs(moved[0].numpy() - warped).max() > GRAPH_TOLERANCE:
             raise ExportFailed("the warping graph differs from PyTorch")
-        error = torch.nn.functional.avg_pool2d((second[0] / 255 - features_to_planes(moved)[0]) ** 2, 8)
-        measured = networks.motion_error(
-            second[0][0, 0].numpy() / 255, first[0][0, 0].numpy() / 255, field[0].numpy()
-        )
-        if np.abs(error[0, 0].numpy() - measured).max() > GRAPH_TOLERANCE:
-            raise ExportFailed("the graph of motion errors differs from PyTorch")
         still = planes_to_features(*reference)
         for inputs in ((moved,), (moved, still)):
             context = network.context(*inputs)

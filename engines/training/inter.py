@@ -21,16 +21,9 @@ from engines.training.model import (
     planes_to_features,
     rate_lambda,
 )
-from engines.training.motion import (
-    VECTOR_LIMIT,
-    CodedMotion,
-    Motion,
-    MotionPrior,
-    MotionSearch,
-    code_motion,
-    scaled_motion,
-    warp_planes,
-)
+from engines.training.motion import VECTOR_LIMIT, CodedMotion, Motion, MotionPrior, code_motion, scaled_motion
+from engines.training.moving import quarter_samples, warp_planes
+from engines.training.search import MotionSearch
 from zvc69_cli.codec.rate import VECTOR_SHARE
 from zvc69_cli.frames import FrameKind
 
@@ -41,6 +34,7 @@ MASK_WIDTH = 64
 CONTEXT_BLOCKS = 2
 MOTION_CHANNELS = 6  # two fields and where they were coded, on the latent's grid
 LATENT_GRID = 1  # the motion grid that is the latent's: 1/16
+DRIFT = 2 / 255  # noise on what synthesis predicts from in training: small differences must not grow from P to P
 MOTION_UNIT = 1 / 32  # what a quarter pel is worth to the prior
 
 
@@ -135,16 +129,18 @@ class InterNetwork(nn.Module):
         share = VECTOR_SHARE[FrameKind.P if len(references) == 1 else FrameKind.B]
         expected = scaled_motion(last.motion, span, last.span)
         moved, coded = self._moved(current, first, expected, weight, share, noise, priors)
-        motion_bits, second_motion, context = coded.bits, coded.motion, None
+        motion_bits, second_motion, predictions = coded.bits, coded.motion, [moved]
         if len(references) == 2:
             expected = scaled_motion(coded.motion, time - last.time, span)
             moved2, coded2 = self._moved(current, last, expected, weight, share, noise, priors)
             motion_bits, second_motion = motion_bits + coded2.bits, coded2.motion
-            context = self.context(moved, moved2)
-        context = self.context(moved) if context is None else context
+            predictions.append(moved2)
+        context = self.context(*predictions)
         extra = prior_extra(first.latent, last.latent, coded.motion, second_motion)
         latent, hyper = self.coder.analyse(planes_to_features(*current), q, context)
         decoded, latent_bits, hyper_bits = self.coder.code(latent, hyper, q, priors.latent, noise, extra)
+        if noise:  # a decoder's references may differ by a rounding from those that the latent was made for
+            context = self.context(*(each + DRIFT * torch.randn_like(each) for each in predictions))
         features = self.coder.synthesise(decoded, q, context)
         return Coded(features, latent_bits, hyper_bits, motion_bits, decoded, coded.motion)
 
@@ -159,8 +155,10 @@ class InterNetwork(nn.Module):
         priors: Priors,
     ) -> tuple[Tensor, CodedMotion]:
         luma, reference_luma = current[0], reference.planes[0].detach()
-        found = self.search(luma, reference_luma)
-        coded = code_motion(priors.motion, found, luma, reference_luma, predicted, weight, share, noise)
+        with torch.no_grad():
+            samples = quarter_samples(reference_luma, sharp=True)
+        found = self.search(luma, reference_luma, samples)
+        coded = code_motion(priors.motion, found, luma, samples, predicted, weight, share, noise)
         return planes_to_features(*warp_planes(reference.planes, coded.motion.fields[-1])), coded
 
     @torch.no_grad()

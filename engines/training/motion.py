@@ -1,7 +1,7 @@
-"""Motion: found coarse to fine, coded on three grids in quarter pels where it pays, and applied.
+"""Motion: coded on three grids in quarter pels, where it pays.
 
-A field is [B, 2, h, w], (x, y); search speaks in pixels, everything coded in whole quarter pels. What integers do
-here is defined by zvc69_cli.codec.motion; this module computes the same in float tensors, with gradients.
+A field is [B, 2, h, w], (x, y), in whole quarter pels. What integers do here is defined by zvc69_cli.codec.motion;
+this module computes the same in float tensors, with gradients.
 """
 
 from __future__ import annotations
@@ -15,18 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.training.model import Block, round_through, rounded_for_rate
+from engines.training.moving import STRIDES, Samples, moved_blocks
 from engines.training.scales import SPREAD_HIGH, SPREAD_LOW
 
-STRIDES = (32, 16, 8)  # luma pixels a cell, coarse to fine
-REACH = 3  # whole pels that one level of the search looks around
 VECTOR_LIMIT = 2047  # quarter pels
 NEAR_LIMIT = 32  # quarter pels that the prior sees of the distance to the predicted motion
-QUARTERS = 4
-SEARCHED = (16, 8, 4)  # how far the luma is averaged down for each network of the search
-REFINED = (2, 2, 1, 1)  # and for each plain refinement after them
-SEARCH_CELL = 4  # pixels of its pyramid level that one vector of the search covers
-LEAST_CURVATURE = 1e-7
-SEARCH_WIDTH, PRIOR_WIDTH = 48, 32
+PRIOR_WIDTH = 32
 FIRST_INPUTS, SECOND_INPUTS = 10, 14
 
 
@@ -55,146 +49,6 @@ def scaled_motion(motion: Motion, numerator: int, denominator: int) -> Motion:
         for field in motion.fields
     )
     return Motion(fields, motion.coded)
-
-
-def grow(field: Tensor, factor: int) -> Tensor:
-    """Bilinear, half-sample centres."""
-    return F.interpolate(field, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def warp(plane: Tensor, field: Tensor) -> Tensor:
-    """plane [B, 1, H, W] moved by a field [B, 2, H, W] in pixels, bilinear, edges continued."""
-    height, width = plane.shape[2:]
-    columns = torch.arange(width, dtype=torch.float32, device=plane.device) + field[:, 0]
-    rows = torch.arange(height, dtype=torch.float32, device=plane.device)[:, None] + field[:, 1]
-    places = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], -1)
-    return F.grid_sample(plane, places, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def warp_planes(planes: tuple[Tensor, Tensor, Tensor], field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Y, U and V moved by a field on the 1/8 grid, in quarter pels of luma."""
-    full = grow(field / QUARTERS, STRIDES[-1])
-    half = F.avg_pool2d(full, 2) / 2
-    y, u, v = planes
-    return warp(y, full), warp(u, half), warp(v, half)
-
-
-class SearchLevel(nn.Module):
-    """One pyramid level: the best of 49 shifts, softly, then a network's correction."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        shifts = 2 * REACH + 1
-        self.entry = nn.Conv2d(shifts**2 + 2 * SEARCH_CELL**2 + 2, SEARCH_WIDTH, 1)
-        self.block0 = Block(SEARCH_WIDTH, SEARCH_WIDTH)
-        self.block1 = Block(SEARCH_WIDTH, SEARCH_WIDTH)
-        self.head = nn.Conv2d(SEARCH_WIDTH, 2, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, current: Tensor, reference: Tensor, field: Tensor) -> Tensor:
-        """A better field, in pixels of this level; the luma [B, 1, H, W], the field [B, 2, H/4, W/4]."""
-        with torch.no_grad():  # the search itself is not learned; the network after it is
-            found, seen = self.look(current, reference, field)
-        return field + found + self.head(self.block1(self.block0(self.entry(seen))))
-
-    def look(self, current: Tensor, reference: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-        """What the shifts say, and all that the network sees."""
-        moved = warp(reference, grow(field, SEARCH_CELL))
-        padded = F.pad(moved, (REACH,) * 4, mode="replicate")
-        height, width = current.shape[2:]
-        offsets = [(row, column) for row in range(2 * REACH + 1) for column in range(2 * REACH + 1)]
-        costs = torch.cat(
-            [
-                F.avg_pool2d(
-                    (current - padded[:, :, row : row + height, column : column + width]).abs(), SEARCH_CELL
-                )
-                for row, column in offsets
-            ],
-            1,
-        )
-        steps = torch.tensor(offsets, dtype=torch.float32, device=current.device) - REACH
-        rows, columns = (steps[:, axis][None, :, None, None] for axis in (0, 1))
-        smooth = F.avg_pool2d(F.pad(costs, (1,) * 4, mode="replicate"), 3, 1)
-        smooth = smooth + 0.002 * (rows.abs() + columns.abs())  # a small shift, where nothing tells them apart
-        share = F.softmax(-160 * smooth, 1)
-        found = torch.stack([(share * columns).sum(1), (share * rows).sum(1)], 1)
-        pictures = [F.pixel_unshuffle(each, SEARCH_CELL) for each in (current, moved)]
-        return found, torch.cat([smooth * 8, *pictures, found], 1)
-
-
-class MotionSearch(nn.Module):
-    """Pixels of motion on the grids of STRIDES; the luma's sides are multiples of 64.
-
-    Networks look at the luma averaged down by 16, 8 and 4; by 2 and by 1 a plain refinement says the rest: no less
-    exactly than a network there, at a fraction of the work. Coarse fields are means of the finest: they predict 1 to
-    4 dB better than what the search finds on their grids, so that fewer cells need vectors.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.levels = nn.ModuleList(SearchLevel() for _ in SEARCHED)
-
-    def forward(self, current: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
-        currents, references = pyramid(current), pyramid(reference)
-        field: Tensor | None = None
-        for level, scale in zip(self.levels, SEARCHED, strict=True):
-            if field is None:
-                height, width = (side // SEARCH_CELL for side in currents[scale].shape[2:])
-                field = torch.zeros(len(current), 2, height, width, device=current.device)
-            else:
-                field = 2 * grow(field, 2)
-            field = level(currents[scale], references[scale], field)
-        assert field is not None
-        field = grow(field, 2) * SEARCHED[-1]
-        for scale in REFINED:
-            found = refinement(currents[scale], references[scale], field.detach() / scale)
-            field = field + found * scale
-        return tuple(F.avg_pool2d(field, stride // STRIDES[-1]) for stride in STRIDES)
-
-
-def pyramid(plane: Tensor) -> dict[int, Tensor]:
-    """A plane averaged down, by the factor."""
-    planes = {1: plane}
-    for factor in (2, 4, 8, 16):
-        planes[factor] = F.avg_pool2d(planes[factor // 2], 2)
-    return planes
-
-
-@torch.no_grad()
-def refinement(current: Tensor, reference: Tensor, field: Tensor) -> Tensor:
-    """What to add to a field in pixels of these planes: the best of nine shifts, and the parabola around it.
-
-    Prediction gains 2 dB by two at half the size and two at the whole (first frames of four clips, distances 1 and 4).
-    """
-    cell = current.shape[2] // field.shape[2]
-    moved = F.pad(warp(reference, grow(field, cell)), (1,) * 4, mode="replicate")
-    height, width = current.shape[2:]
-    errors = torch.cat(
-        [
-            F.avg_pool2d((current - moved[:, :, row : row + height, column : column + width]) ** 2, cell)
-            for row in range(3)
-            for column in range(3)
-        ],
-        1,
-    )
-    around = F.avg_pool2d(F.pad(errors, (1,) * 4, mode="replicate"), 3, 1)
-    errors = (errors + around) / 2
-    best = errors.argmin(1, keepdim=True)
-    row, column = best // 3, best % 3
-    least = errors.gather(1, best)
-
-    def step(down: int, right: int) -> Tensor:
-        """Where the parabola through the best shift and its two neighbours is least."""
-        before, behind = (
-            errors.gather(1, (row + sign * down).clamp(0, 2) * 3 + (column + sign * right).clamp(0, 2))
-            for sign in (-1, 1)
-        )
-        place = 0.5 * (before - behind) / (before + behind - 2 * least).clamp_min(LEAST_CURVATURE)
-        is_inside = (row if down else column) == 1
-        return place.clamp(-0.5, 0.5) * is_inside
-
-    return torch.cat([column - 1 + step(0, 1), row - 1 + step(1, 0)], 1)
 
 
 class MotionHead(NamedTuple):
@@ -256,7 +110,7 @@ def code_motion(
     prior: Any,
     found: tuple[Tensor, ...],
     current: Tensor,
-    reference: Tensor,
+    samples: Samples,
     predicted: Motion,
     weight: Tensor,
     share: float,
@@ -265,8 +119,8 @@ def code_motion(
     """Code a field where it pays.
 
     prior               a MotionPrior, or what stands in for it (engines.training.inter.Passes)
-    found               in pixels, coarse to fine
-    current, reference  luma that tells what a vector is worth
+    found               in quarter pels, coarse to fine
+    current, samples    luma, and that of the reference, which tell what a vector is worth
     predicted           motion that the decoder expects
     weight              lambda a sample
     """
@@ -282,12 +136,12 @@ def code_motion(
             height, width = predicted.fields[level].shape[2:]
             parent = grown_integers(fields[-1])[:, :, :height, :width]
             parent_coded = F.interpolate(maps[-1], scale_factor=2)[:, :, :height, :width]
-        residual = found[level] * QUARTERS - parent
+        residual = found[level] - parent
         rounded = round_through(residual)
         with torch.no_grad():
             gain = (
-                _worth(_error(current, reference, parent, stride), weight)
-                - _worth(_error(current, reference, parent + rounded, stride), weight)
+                _worth(_error(current, samples, parent, stride), weight)
+                - _worth(_error(current, samples, parent + rounded, stride), weight)
             ) * stride**2
             seen = prior_inputs(parent, predicted.fields[level], parent_coded, predicted.coded[level])
             moves = rounded.abs().sum(1, keepdim=True) > 0
@@ -323,9 +177,8 @@ def prior_inputs(parent: Tensor, predicted: Tensor, parent_coded: Tensor, predic
 
 
 def grown_integers(field: Tensor) -> Tensor:
-    """A field on the next finer grid: bilinear, in integers."""
-    exact = grow(field, 2)
-    return exact + (torch.floor(exact + 0.5) - exact).detach()
+    """A field on the next finer grid: each vector for the four cells below it."""
+    return F.interpolate(field, scale_factor=2)
 
 
 def even_cells(grid: Tensor) -> Tensor:
@@ -352,10 +205,10 @@ def _price(head: MotionHead, rounded: Tensor) -> Tensor:
     return vector + (F.logsigmoid(-head.odds) - F.logsigmoid(head.odds)) / math.log(2)
 
 
-def _error(current: Tensor, reference: Tensor, field: Tensor, stride: int) -> Tensor:
+def _error(current: Tensor, samples: Samples, field: Tensor, stride: int) -> Tensor:
     """Mean squared error of every cell under a field in quarter pels."""
-    moved = warp(reference, grow(field / QUARTERS, stride))
-    return F.avg_pool2d((current - moved) ** 2, stride)
+    apart = F.pixel_unshuffle(current, stride) - moved_blocks(samples, field, stride)
+    return (apart**2).mean(1, True)
 
 
 def _worth(error: Tensor, weight: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ from engines.training.stages import Stage, check_crop, make_stage
 
 WARM_UP_STEPS = 200
 AVERAGE_EVERY_STEPS = 10
+# Steps that the running average looks back. At constant rates a long one takes the noise out (loss 0.214 against 0.234
+# of the weights themselves); where the rates fall to nothing it only lags (0.249 against 0.246).
+HORIZON, COOLDOWN_HORIZON = 2000, 50
 GRADIENT_LIMIT = 1.0
 OUTER_LAYERS = ("entry", "down", "up", "mix", "exit")
 NARROWEST_MATRIX = (
@@ -153,7 +156,8 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        keep = min(0.9995, self._steps / (self._steps + 50.0)) ** AVERAGE_EVERY_STEPS
+        horizon = COOLDOWN_HORIZON if self.recipe.cooldown else HORIZON
+        keep = min(1 - 1 / horizon, self._steps / (self._steps + 50.0)) ** AVERAGE_EVERY_STEPS
         torch._foreach_lerp_(list(self._average.values()), list(self.network.state_dict().values()), 1 - keep)
 
 

@@ -29,29 +29,7 @@ def timed(level, sign, ticks, span):
 
 def doubled(field, rows, columns):
     """The parents at the next level, rows x columns of them."""
-    bottom, right = (max(each[axis] for each in field) for axis in (0, 1))
-
-    def at(row, column, axis):
-        return field[clip(row, 0, bottom), clip(column, 0, right)][axis]
-
-    parents = {}
-    for row in range(rows):
-        for column in range(columns):
-            up, left = row // 2, column // 2
-            other_row = up + 1 if row % 2 else up - 1
-            other_column = left + 1 if column % 2 else left - 1
-            parents[row, column] = tuple(
-                (
-                    9 * at(up, left, axis)
-                    + 3 * at(other_row, left, axis)
-                    + 3 * at(up, other_column, axis)
-                    + at(other_row, other_column, axis)
-                    + 8
-                )
-                >> 4
-                for axis in (0, 1)
-            )
-    return parents
+    return {(row, column): field[row // 2, column // 2] for row in range(rows) for column in range(columns)}
 
 
 def planes_of(parent, parent_map, predicted, predicted_map, field, coded, is_second):

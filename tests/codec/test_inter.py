@@ -25,7 +25,7 @@ from tests.toy import ToyIntraNetworks, ToyNetworks, plan_of, toy_intra_tables
 from zvc69_cli.codec.dpb import EmptySlot, Slots
 from zvc69_cli.codec.motion import grid_sizes
 from zvc69_cli.codec.motion_search import worth
-from zvc69_cli.codec.planes import halved, latent_size, search_plane
+from zvc69_cli.codec.planes import latent_size, quarter_samples, search_plane
 from zvc69_cli.codec.rate import error_price
 from zvc69_cli.codec.settings import MAX_Q, CodecSettings
 from zvc69_cli.codec.skipping import LEAST_BITS, pays_to_skip, picture_error
@@ -129,6 +129,19 @@ def test_whole_steps_are_whole():
     motion = coded[1][1].motion
     assert motion.precision == 2
     assert not np.any(motion.motions[0].fields[0] % 4)
+
+
+@pytest.mark.parametrize("effort", ["fast", "full", "thorough"])
+def test_the_search_looks_as_long_as_asked(effort, monkeypatch):
+    seen = []
+    usual = ToyNetworks.search
+    monkeypatch.setattr(
+        ToyNetworks,
+        "search",
+        lambda self, y, samples, effort: seen.append(effort) or usual(self, y, samples, effort),
+    )
+    coded_clip(VIDEO, moving_clip(VIDEO, 2), CodecSettings(bframes=0, motion_search=effort))
+    assert seen == [effort]
 
 
 def test_a_better_q_costs_more():
@@ -424,5 +437,28 @@ def test_the_search_sees_whole_blocks_of_64():
     padded = search_plane(plane)
     assert padded.shape == (64, 64)
     assert (padded[32:, :48] == plane[-1]).all()
-    assert halved(plane)[0, 0] == (0 + 1 + 48 + 49) / 4
-    assert NETWORKS.search(padded, padded)[2].shape == (2, 8, 8)
+    assert NETWORKS.search(padded / 2000, quarter_samples(padded, 2000), "full")[2].shape == (2, 8, 8)
+
+
+def test_quarter_samples_lie_between_the_samples():
+    plane = np.random.default_rng(7).integers(0, 1021, (64, 128)).astype(np.float32)
+    whole = np.rint(plane / 4)
+    samples = quarter_samples(plane, 1020).astype(np.int64)
+    assert samples.shape == (16, 128, 192)
+    assert np.array_equal(samples[0, 32:-32, 32:-32], whole)
+    assert np.array_equal(samples[:, 0, 0], [whole[0, 0]] * 16)
+
+    def half(line):
+        value = sum(
+            tap * int(sample) for tap, sample in zip((-1, 4, -11, 40, 40, -11, 4, -1), line, strict=True)
+        )
+        return min(max((value + 32) >> 6, 0), 255)
+
+    row, column = 20, 50
+    across = half(whole[row, column - 3 : column + 5])
+    own, following = int(whole[row, column]), int(whole[row, column + 1])
+    at = samples[:4, 32 + row, 32 + column]
+    assert at.tolist() == [own, (own + across + 1) >> 1, across, (across + following + 1) >> 1]
+    assert samples[8, 32 + row, 32 + column] == half(whole[row - 3 : row + 5, column])
+    halves = [half(whole[row - 3 : row + 5, each]) for each in range(column - 3, column + 5)]
+    assert samples[10, 32 + row, 32 + column] == half(halves)

@@ -82,7 +82,7 @@ def test_what_is_overridden_is_there_to_override() -> None:
 
 def test_without_motion_every_vector_is_zero() -> None:
     networks = ablations.StillNetworks(ToyNetworks())
-    fields = networks.search(np.zeros((64, 128), np.float32), np.zeros((64, 128), np.float32))
+    fields = networks.search(np.zeros((64, 128), np.float32), np.zeros((16, 128, 192), np.uint8), "full")
     assert [field.shape for field in fields] == [(2, 2, 4), (2, 4, 8), (2, 8, 16)]
     assert not any(field.any() for field in fields)
     assert networks.latent_channels == ToyNetworks.latent_channels

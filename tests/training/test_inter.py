@@ -9,6 +9,8 @@ torch = pytest.importorskip("torch", reason="the [train] extra is not installed"
 pytest.importorskip("onnx", reason="the [train] extra is not installed")
 cv2 = pytest.importorskip("cv2", reason="the [train] extra is not installed")
 
+from torch.nn import functional as F  # noqa: E402
+
 from engines.training import export, train, trainer  # noqa: E402
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from engines.training.data import NoTrainingData, PixelPool, load_clips  # noqa: E402
@@ -28,18 +30,18 @@ from engines.training.motion import (  # noqa: E402
     FIRST_INPUTS,
     SECOND_INPUTS,
     Motion,
-    MotionSearch,
     even_cells,
-    grow,
     grown_integers,
     prior_inputs,
     scaled_motion,
     split_head,
-    warp,
 )
+from engines.training.moving import moved_blocks, quarter_samples, warp_planes  # noqa: E402
+from engines.training.search import MotionSearch  # noqa: E402
 from engines.training.stages import split_frames  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_motion_tables  # noqa: E402
 from zvc69_cli.codec import motion as codec_motion  # noqa: E402
+from zvc69_cli.codec import planes as codec_planes  # noqa: E402
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior  # noqa: E402
 from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
 from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
@@ -50,7 +52,7 @@ CPU = torch.device("cpu")
 def _texture(height, width, seed=0):
     """Smooth noise: something that a search can hold on to."""
     noise = torch.rand(1, 1, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(noise, size=(height, width), mode="bicubic").clamp(0, 1)
+    return F.interpolate(noise, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +106,33 @@ def test_a_search_that_was_never_trained_finds_a_shift():
     texture = _texture(192, 256)
     reference, current = texture[:, :, 32:160, 32:224], texture[:, :, 36:164, 21:213]
     with torch.no_grad():
-        fields = MotionSearch()(current, reference)
-        moved = warp(reference, grow(fields[-1], 8))
+        samples = quarter_samples(reference, sharp=True)
+        fields = MotionSearch()(current, reference, samples)
+        moved = F.pixel_shuffle(moved_blocks(samples, fields[-1], 8), 8)
 
     def psnr(x):
         return -10 * torch.log10(((x - current)[:, :, 16:-16, 16:-16] ** 2).mean()).item()
 
     assert psnr(moved) > psnr(reference) + 6
+
+
+def test_a_plane_of_vectors_of_one_kind_is_moved_as_a_whole():
+    """Whole samples are copied, also from beyond the edges; quarters are as the codec makes them."""
+    plane = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(4))
+    samples = quarter_samples(plane, sharp=True)
+    field = torch.tensor([-400.0, 24.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+    moved = F.pixel_shuffle(moved_blocks(samples, field, 8), 8)
+    rows = (torch.arange(64) + 6).clamp(max=63)
+    assert torch.equal(moved[0, 0], plane[0, 0, rows][:, :1].expand(64, 64))
+    whole = torch.round(64 + 128 * plane)
+    codec_samples = codec_planes.quarter_samples(whole[0, 0].numpy(), 255)
+    apart = quarter_samples(whole, sharp=True).phases.view(16, 128, 128).numpy() - codec_samples
+    assert np.abs(apart).max() <= 1.6  # rounded after each of the two directions
+    for vector in ((3.0, -5.0), (-2.0, 1.0)):
+        field = torch.tensor(vector).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+        blocks = F.pixel_shuffle(moved_blocks(samples, field, 8), 8)
+        luma, _, _ = warp_planes((plane, plane[:, :, :32, :32], plane[:, :, :32, :32]), field)
+        assert torch.allclose(blocks, luma, atol=1e-5)
 
 
 def test_the_order_of_a_pyramid():

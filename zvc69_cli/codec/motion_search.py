@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy import SYMBOL_LIMIT
 from zvc69_cli.codec.motion import CELL_SIDES, FIELD_LIMIT, CellOdds, moved
-from zvc69_cli.codec.networks import F32, Networks
-from zvc69_cli.codec.planes import halved, search_plane
+from zvc69_cli.codec.networks import F32, U8, Networks
 from zvc69_cli.codec.prior import SCALE_LEVELS
 from zvc69_cli.codec.rate import VECTOR_SHARE, error_price
 from zvc69_cli.codec.tables import InterTables
@@ -20,34 +18,28 @@ from zvc69_cli.frames import FrameKind
 I32 = NDArray[np.int32]
 
 
-class SearchPlanes(NamedTuple):
-    """A luma plane in 0..1 for the search, sides multiples of 64, and the same at half the size for weighing."""
-
-    whole: F32
-    half: F32
-
-
-def search_planes(y: F32) -> SearchPlanes:
-    """y: padded luma in 0..1."""
-    whole = search_plane(y)
-    return SearchPlanes(whole, halved(whole))
-
-
 class MotionWeigher:
-    """What vectors cost, by one bundle's tables; makes a chooser of vectors for each frame and reference."""
+    """What vectors cost, by one bundle's tables; makes a chooser of vectors for each frame and reference.
 
-    def __init__(self, networks: Networks, tables: InterTables, precision: int) -> None:
+    effort  CodecSettings.motion_search
+    """
+
+    def __init__(self, networks: Networks, tables: InterTables, precision: int, effort: str) -> None:
         self.networks = networks
         self.precision = precision
+        self.effort = effort
         prices, self.farthest = tables.motion.prices()
         self.prices = prices[:SCALE_LEVELS]
         # Indexed by the rows of the motion tables; those before the significances are never asked for.
         self.significant_bits = prices[:, self.farthest + 1] - prices[:, self.farthest]
 
-    def chooser(
-        self, source: SearchPlanes, reference: SearchPlanes, kind: FrameKind, q_256: int
-    ) -> MotionChooser:
-        return MotionChooser(self, source, reference, VECTOR_SHARE[kind], error_price(q_256))
+    def chooser(self, source: F32, samples: U8, kind: FrameKind, q_256: int) -> MotionChooser:
+        """A chooser for a frame and a reference.
+
+        source   luma as `search_plane` yields it
+        samples  quarter samples of that of the reference
+        """
+        return MotionChooser(self, source, samples, VECTOR_SHARE[kind], error_price(q_256))
 
 
 class MotionChooser:
@@ -57,18 +49,11 @@ class MotionChooser:
     price  lambda: bits a sample that a mean squared error of 1 is worth
     """
 
-    def __init__(
-        self,
-        weigher: MotionWeigher,
-        source: SearchPlanes,
-        reference: SearchPlanes,
-        share: float,
-        price: float,
-    ) -> None:
+    def __init__(self, weigher: MotionWeigher, source: F32, samples: U8, share: float, price: float) -> None:
         self._weigher = weigher
-        self._source, self._reference = source, reference
+        self._source, self._samples = source, samples
         self._share, self._price = share, price
-        self._found = weigher.networks.search(source.whole, reference.whole)
+        self._found = weigher.networks.search(source, samples, weigher.effort)
         self._level = -1
         self._units: I32 = np.zeros((2, 0), np.int32)
         self._gains: F32 = np.zeros(0, np.float32)
@@ -104,13 +89,9 @@ class MotionChooser:
         away at half a bit a factor of 2.
         """
         _, rows, columns = field.shape
-        side = CELL_SIDES[level] // 2
-        source, reference = (
-            each.half[: rows * side, : columns * side] for each in (self._source, self._reference)
-        )
-        error = self._weigher.networks.motion_error(
-            source, reference, field.astype(np.float32) * np.float32(0.5)
-        )
+        side = CELL_SIDES[level]
+        source = self._source[: rows * side, : columns * side]
+        error = self._weigher.networks.motion_error(level, source, self._samples, field.astype(np.float32))
         return worth(error, self._price)
 
 

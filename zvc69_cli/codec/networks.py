@@ -62,17 +62,20 @@ class Networks(Protocol):
     def has_inter(self) -> bool:
         """Whether P and B frames can be coded."""
 
-    def search(self, y: F32, reference_y: F32) -> tuple[F32, F32, F32]:
-        """Where blocks of 32, 16 and 8 samples of a picture lie in another: real numbers, in quarter samples.
+    def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
+        """Where blocks of 32, 16 and 8 samples of a picture lie in another: whole numbers of quarter samples.
 
-        y, reference_y  [H', W'] in 0..1, sides multiples of 64
+        y        [H', W'] in 0..1, sides multiples of 64
+        samples  codec.planes.quarter_samples of the other
+        effort   CodecSettings.motion_search
         """
 
-    def motion_error(self, y: F32, reference_y: F32, field: F32) -> F32:
-        """Mean squared error of each cell [rows, columns], when the reference is moved by a field.
+    def motion_error(self, level: int, y: F32, samples: U8, field: F32) -> F32:
+        """Mean squared error of each cell [rows, columns] of a level, when it lies at its vector of a field.
 
-        y, reference_y  [rows * s, columns * s] in 0..1
-        field           quarter samples of these planes
+        y        [rows * s, columns * s] in 0..1
+        samples  codec.planes.quarter_samples of a picture at least as large
+        field    quarter samples
         """
 
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:

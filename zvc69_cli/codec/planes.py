@@ -7,11 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.networks import F32
+from zvc69_cli.codec.networks import F32, U8
 from zvc69_cli.frames import Frame, Samples, VideoFormat, align_dimensions
 
 BLOCK: Final = 16
 SEARCH_BLOCK: Final = 64
+SEARCH_MARGIN: Final = 32  # samples around a plane: a block farther out sees the same
+_HALF_TAPS: Final = (-1, 4, -11, 40)  # of half samples in H.265, mirrored; their sum is 64
 
 
 def latent_size(video: VideoFormat) -> tuple[int, int]:
@@ -54,10 +56,47 @@ def search_plane(y: F32) -> F32:
     return np.pad(y, ((0, rows), (0, columns)), mode="edge") if rows or columns else y
 
 
-def halved(plane: F32) -> F32:
-    """A plane of half the size: means of 2x2 samples."""
-    rows = plane[0::2] + plane[1::2]
-    mean: F32 = (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
+def quarter_samples(y: F32, peak: int) -> U8:
+    """A luma plane at every quarter sample, for the search: uint8 [16, H + 64, W + 64].
+
+    For each quarter down and each quarter to the right (4 * down + right), the plane between its samples, continued
+    by its edges; half samples as in H.265, quarters as means of these and whole ones.
+
+    y  [H, W], whole samples in 0..peak
+    """
+    whole = y if peak == 255 else np.rint(y * np.float32(255 / peak))
+    edges = (SEARCH_MARGIN + 3, SEARCH_MARGIN + 4)
+    padded = np.pad(whole.astype(np.int16), (edges, edges), mode="edge")
+    height, width = y.shape[0] + 2 * SEARCH_MARGIN, y.shape[1] + 2 * SEARCH_MARGIN
+    samples = np.empty((16, height, width), np.uint8)
+    for row, down in enumerate(_quarters(padded, 0)):
+        for column, across in enumerate(_quarters(down, 1)):
+            samples[4 * row + column] = across
+    return samples
+
+
+def _quarters(plane: NDArray[np.int16], axis: int) -> list[NDArray[np.int16]]:
+    """A plane, and what lies one, two and three quarters of the way to the next sample; 7 shorter along the axis."""
+    count = plane.shape[axis] - 7
+
+    def cut(start: int) -> NDArray[np.int16]:
+        return plane[start : start + count] if axis == 0 else plane[:, start : start + count]
+
+    half = np.full(cut(0).shape, 32, np.int16)
+    for place, tap in enumerate(_HALF_TAPS):
+        pair = cut(place) + cut(7 - place)
+        pair *= np.int16(tap)
+        half += pair
+    half >>= 6
+    np.clip(half, 0, 255, out=half)
+    whole, following = cut(3), cut(4)
+    return [whole, _mean(whole, half), half, _mean(half, following)]
+
+
+def _mean(left: NDArray[np.int16], right: NDArray[np.int16]) -> NDArray[np.int16]:
+    mean = left + right
+    mean += np.int16(1)
+    mean >>= 1
     return mean
 
 

@@ -25,8 +25,9 @@ MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "weights.bin"
 INTRA_GRAPHS: Final = ("analyse", "first", "second", "synthesise")
 INTER_GRAPHS: Final = (
-    "search",
-    "motion_error",
+    "search_fast",
+    "search_full",
+    "search_thorough",
     "warp",
     "context_one",
     "context_two",
@@ -34,9 +35,17 @@ INTER_GRAPHS: Final = (
     "first_inter",
     "second_inter",
     "synthesise_inter",
-    *(f"motion_{level}_{order}" for level in range(3) for order in ("first", "second")),
+    *(f"motion_{level}_{order}" for level in range(3) for order in ("error", "first", "second")),
 )
-ENCODER_GRAPHS: Final = ("search", "motion_error", "analyse_inter")  # those of them that a decoder does without
+# Those of them that a decoder does without.
+ENCODER_GRAPHS: Final = (
+    "search_fast",
+    "search_full",
+    "search_thorough",
+    *(f"motion_{level}_error" for level in range(3)),
+    "analyse_inter",
+)
+RARE_GRAPHS: Final = ("search_fast", "search_thorough")  # loaded when they are first needed
 MANIFEST_VERSION: Final = 1
 MAX_BUNDLE_BYTES: Final = 1 << 30
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
-from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, Bundle
+from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, RARE_GRAPHS, Bundle
 from zvc69_cli.runtime.providers import Device, session_providers
 
 F32 = NDArray[np.float32]
@@ -53,9 +53,10 @@ class OrtNetworks:
         self._load(INTRA_GRAPHS)
 
     def load_inter(self, *, encodes: bool) -> None:
-        """Have the graphs of P and B frames ready, if there are any; raises RuntimeUnavailable."""
+        """Have the graphs of P and B frames ready that are usually needed; raises RuntimeUnavailable."""
         if self.has_inter:
-            self._load(each for each in INTER_GRAPHS if encodes or each not in ENCODER_GRAPHS)
+            spared = RARE_GRAPHS if encodes else ENCODER_GRAPHS
+            self._load(each for each in INTER_GRAPHS if each not in spared)
 
     def _load(self, graphs: Iterable[str]) -> None:
         with ThreadPoolExecutor(self._loaders) as threads:
@@ -89,14 +90,12 @@ class OrtNetworks:
         y, u, v = self._run("synthesise", latent=latent[None], q=_q(q_256), peak=_scalar(peak))
         return y[0, 0], u[0, 0], v[0, 0]
 
-    def search(self, y: F32, reference_y: F32) -> tuple[F32, F32, F32]:
-        coarse, middle, fine = self._run("search", y=y[None, None], reference_y=reference_y[None, None])
+    def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
+        coarse, middle, fine = self._run(f"search_{effort}", y=y[None, None], samples=samples)
         return coarse[0], middle[0], fine[0]
 
-    def motion_error(self, y: F32, reference_y: F32, field: F32) -> F32:
-        (error,) = self._run(
-            "motion_error", y=y[None, None], reference_y=reference_y[None, None], field=field[None]
-        )
+    def motion_error(self, level: int, y: F32, samples: U8, field: F32) -> F32:
+        (error,) = self._run(f"motion_{level}_error", y=y[None, None], samples=samples, field=field[None])
         return np.asarray(error, np.float32)
 
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
