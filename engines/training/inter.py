@@ -34,7 +34,9 @@ MASK_WIDTH = 64
 CONTEXT_BLOCKS = 2
 MOTION_CHANNELS = 6  # two fields and where they were coded, on the latent's grid
 LATENT_GRID = 1  # the motion grid that is the latent's: 1/16
-DRIFT = 2 / 255  # noise on what synthesis predicts from in training: small differences must not grow from P to P
+DRIFT = (
+    2 / 255
+)  # noise on what synthesis predicts from in training: small differences must not grow from P to P
 MOTION_UNIT = 1 / 32  # what a quarter pel is worth to the prior
 
 
