@@ -74,7 +74,7 @@ def test_the_first_signal_leaves_a_readable_marked_part(here, number, code):
 def test_a_second_signal_stops_at_once_and_keeps_whole_frames(here):
     write_y4m(here / "long.y4m", 400)
     process = started(here, "encode", "long.y4m", "a.zvc69", delay_s=0.6)
-    wait_for_bytes(here / "a.zvc69.part", 450)
+    wait_for_bytes(here / "a.zvc69.part", 250)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -91,7 +91,7 @@ def test_a_signal_ends_an_encode_whose_input_pipe_hangs(here):
     process = started(here, "encode", "-", "a.zvc69", stdin=subprocess.PIPE)
     process.stdin.write(y4m_bytes(3))
     process.stdin.flush()
-    wait_for_bytes(here / "a.zvc69.part", 450)
+    wait_for_bytes(here / "a.zvc69.part", 250)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 130
     assert frames_of(here / "a.zvc69.part")[1] == 3

@@ -197,7 +197,10 @@ class RateControl:
         for number, each in enumerate(self._held):
             if number and each.planned.kind in (FrameKind.I, FrameKind.P):
                 return number
-        return len(self._held) if at_end or (self._held and self._held[0].planned.kind is FrameKind.I) else 0
+        is_alone = bool(self._held) and self._held[0].planned.kind is FrameKind.I
+        # Frames are planned in whole groups; only who looks at what follows one has to wait for the next.
+        waits = self.needs_sizes or self._prefers or self._target.buffer is not None
+        return len(self._held) if at_end or is_alone or not waits else 0
 
     def _learn(self, size: CodedSize) -> None:
         """What a frame really took."""
