@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.gop import SLOTS, PlannedFrame
-from zvc69_cli.codec.scenecut import BLOCK, F32, small_picture
+from zvc69_cli.codec.scenecut import BLOCK, F32, block_means, intra_errors, small_picture
 from zvc69_cli.frames import FrameKind
 
 REACH: Final = 3  # small samples that a block may have moved
@@ -88,15 +88,6 @@ class Lookahead:
         return FrameCosts(intra=intra_errors(picture), predictions=tuple(predictions))
 
 
-def intra_errors(picture: F32) -> F32:
-    """float32 [rows, columns]: the least mean error of each block, from the left, from above or from its mean."""
-    left = np.pad(picture, ((0, 0), (1, 0)), mode="edge")[:, :-1]
-    above = np.pad(picture, ((1, 0), (0, 0)), mode="edge")[:-1]
-    mean = block_means(picture).repeat(BLOCK, 0).repeat(BLOCK, 1)
-    errors: F32 = np.minimum.reduce([block_means(np.abs(picture - each)) for each in (left, above, mean)])
-    return errors
-
-
 def predict_blocks(picture: F32, reference: F32, coding_index: int) -> Prediction:
     """Each block from where it fits best within REACH; of equal ones the nearest.
 
@@ -113,14 +104,6 @@ def predict_blocks(picture: F32, reference: F32, coding_index: int) -> Predictio
     error = np.take_along_axis(errors, best[None], 0)[0]
     moves = np.array(_MOVES, np.int16)[best].transpose(2, 0, 1)
     return Prediction(reference=coding_index, error=error, moves=moves)
-
-
-def block_means(values: F32) -> F32:
-    """Means of BLOCK x BLOCK values."""
-    rows, columns = values.shape[0] // BLOCK, values.shape[1] // BLOCK
-    sums = values.reshape(rows, BLOCK, -1).sum(1).reshape(rows, columns, BLOCK).sum(2)
-    means: F32 = sums / np.float32(BLOCK * BLOCK)
-    return means
 
 
 _SPAN: Final = range(-REACH, REACH + 1)

@@ -82,25 +82,27 @@ def small_picture(luma: Samples, peak: int) -> F32:
 
 def costs(picture: F32, before: F32) -> tuple[float, float]:
     """Mean error of a picture, each block predicted in its cheapest way: with and without the picture before."""
-    left = np.pad(picture, ((0, 0), (1, 0)), mode="edge")[:, :-1]
-    above = np.pad(picture, ((1, 0), (0, 0)), mode="edge")[:-1]
-    mean = _spread(_block_means(picture))
-    intra = np.minimum.reduce([_block_means(np.abs(picture - each)) for each in (left, above, mean)])
-    intra += np.float32(_INTRA_COST)
+    intra = intra_errors(picture) + np.float32(_INTRA_COST)
     height, width = picture.shape
     edged = np.pad(before, REACH, mode="edge")
     span = range(2 * REACH + 1)
     moved = [edged[y : y + height, x : x + width] for y in span for x in span]
-    inter = np.minimum.reduce([_block_means(np.abs(picture - each)) for each in moved])
+    inter = np.minimum.reduce([block_means(np.abs(picture - each)) for each in moved])
     return float(np.minimum(inter, intra).mean()), float(intra.mean())
 
 
-def _block_means(values: F32) -> F32:
+def intra_errors(picture: F32) -> F32:
+    """float32 [rows, columns]: the least mean error of each block, from the left, from above or from its mean."""
+    left = np.pad(picture, ((0, 0), (1, 0)), mode="edge")[:, :-1]
+    above = np.pad(picture, ((1, 0), (0, 0)), mode="edge")[:-1]
+    mean = block_means(picture).repeat(BLOCK, 0).repeat(BLOCK, 1)
+    errors: F32 = np.minimum.reduce([block_means(np.abs(picture - each)) for each in (left, above, mean)])
+    return errors
+
+
+def block_means(values: F32) -> F32:
+    """Means of BLOCK x BLOCK values."""
     rows, columns = values.shape[0] // BLOCK, values.shape[1] // BLOCK
     sums = values.reshape(rows, BLOCK, -1).sum(1).reshape(rows, columns, BLOCK).sum(2)
     means: F32 = sums / np.float32(BLOCK * BLOCK)
     return means
-
-
-def _spread(blocks: F32) -> F32:
-    return np.repeat(np.repeat(blocks, BLOCK, 0), BLOCK, 1)
