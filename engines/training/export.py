@@ -52,7 +52,7 @@ from engines.training.model import (
     planes_to_features,
 )
 from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
-from engines.training.moving import STRIDES, Samples, moved_blocks, warp_planes
+from engines.training.moving import STRIDES, Samples, half_samples, moved_blocks, warp_planes
 from engines.training.search import EFFORTS
 from engines.training.stages import SPACINGS, split_frames
 from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
@@ -212,7 +212,7 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
             if np.abs(error.numpy() - measured).max() > GRAPH_TOLERANCE:
                 raise ExportFailed("the graph of motion errors differs from PyTorch")
         field = fields[-1]
-        moved = planes_to_features(*warp_planes(reference, field))
+        moved = planes_to_features(*warp_planes(tuple(half_samples(each) for each in reference), field))
         warped = networks.warp(*(plane[0, 0].numpy() for plane in first), field[0].numpy(), 255)
         if np.abs(moved[0].numpy() - warped).max() > GRAPH_TOLERANCE:
             raise ExportFailed("the warping graph differs from PyTorch")
