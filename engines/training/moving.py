@@ -32,7 +32,7 @@ def warp(plane: Tensor, field: Tensor) -> Tensor:
 
 
 def half_samples(plane: Tensor) -> Tensor:
-    """[B, 1, H, W] -> [B, 1, 2 (H + 2 MARGIN), 2 (W + 2 MARGIN)]: continued on all sides, half samples of eight taps."""
+    """[B, 1, H, W] -> [B, 1, 2 (H + 2 MARGIN), 2 (W + 2 MARGIN)], half samples of eight taps."""
     return doubled(F.pad(plane, (MARGIN,) * 4, mode="replicate"))
 
 

@@ -257,6 +257,9 @@ CHANGES = {
     "frame-headers": lambda shown: _more(
         shown.encode("--frame-headers", "full")["stream_bytes"], shown.encode()["stream_bytes"]
     ),
+    "refine": lambda shown: _differ(
+        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "4")["bytes"]
+    ),
     "rounding": lambda shown: _differ(
         shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--rounding", "nearest")["bytes"]
     ),

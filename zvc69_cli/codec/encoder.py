@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -21,7 +21,14 @@ from zvc69_cli.codec.dpb import (
 )
 from zvc69_cli.codec.entropy import Pass, pack_string
 from zvc69_cli.codec.gop import PlannedFrame
-from zvc69_cli.codec.latent_coding import LatentPrior, code_latent, inter_prior, intra_prior, whole_hyper
+from zvc69_cli.codec.latent_coding import (
+    CodedLatent,
+    LatentPrior,
+    code_latent,
+    inter_prior,
+    intra_prior,
+    whole_hyper,
+)
 from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.motion_coding import code_motion
 from zvc69_cli.codec.motion_search import MotionWeigher
@@ -30,8 +37,9 @@ from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_section
 from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes, quarter_samples, search_plane
 from zvc69_cli.codec.prior import HYPER_LIMIT
 from zvc69_cli.codec.quantised import I32, Planes, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
-from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, smaller_q_256
+from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
+from zvc69_cli.codec.refinement import Refinement
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.skipping import pays_to_skip, picture_error, same_picture
@@ -84,6 +92,7 @@ class Encoder:
         self._networks = networks
         self._tables = tables
         self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent)}
+        self._refinement = {FrameKind.I: Refinement(tables.latent)}
         self._precision = PRECISIONS.index(settings.motion_precision)
         self._slots: Slots[_Promise] = Slots()
         if tables.scale_offsets.shape[1] != networks.latent_channels:
@@ -92,6 +101,8 @@ class Encoder:
         if tables.inter is not None:
             inter = Rounding(settings.rounding, tables.inter.latent)
             self._rounding |= {FrameKind.P: inter, FrameKind.B: inter}
+            refinement = Refinement(tables.inter.latent)
+            self._refinement |= {FrameKind.P: refinement, FrameKind.B: refinement}
             self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.motion_search)
 
     def quantise(self, planned: PlannedFrame) -> QuantisedFrame:
@@ -198,7 +209,11 @@ class Encoder:
         if references:
             return self._coded_inter(planned, slots, planes, references)
         latent, hyper = self._networks.analyse(*planes, q_256)
-        return self._coded(planned, latent, hyper, intra_prior(self._networks))
+
+        def gradient(decoded: F32) -> F32:
+            return self._networks.gradient(planes, decoded, q_256)
+
+        return self._coded(planned, latent, hyper, intra_prior(self._networks), gradient)
 
     def _skips(self, frame: Frame, planes: Planes, q_256: int, reference: _Reference) -> bool:
         if same_picture(frame, reference.source):
@@ -228,23 +243,44 @@ class Encoder:
         context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
         latent, hyper = self._networks.analyse_inter(*planes, context, q_256)
         prior = inter_prior(self._networks, prior_extra(states, motion.motions))
-        quantised = self._coded(planned, latent, hyper, prior)
+
+        def gradient(decoded: F32) -> F32:
+            return self._networks.gradient_inter(planes, decoded, context, q_256)
+
+        quantised = self._coded(planned, latent, hyper, prior, gradient)
         return replace(quantised, references=slots, motion=motion, context=context)
 
-    def _coded(self, planned: PlannedFrame, latent: F32, hyper: F32, prior: LatentPrior) -> QuantisedFrame:
-        """The symbols of a latent in steps and its hyper latent, both unrounded."""
+    def _coded(
+        self,
+        planned: PlannedFrame,
+        latent: F32,
+        hyper: F32,
+        prior: LatentPrior,
+        gradient: Callable[[F32], F32],
+    ) -> QuantisedFrame:
+        """The symbols of a latent in steps and its hyper latent, both unrounded.
+
+        gradient  of the picture's error by the decoded latent (Networks.gradient)
+        """
         q_256 = self.base_q_256 + planned.q_offset
         tables, rounding = self._tables.of_kind(planned.kind), self._rounding[planned.kind]
-        channels, height, width = latent.shape
-
-        def choose(_: int, predicted: PriorOutput) -> I32:
-            return rounding.symbols(latent, predicted.means, predicted.indexes)
-
         hyper_symbols = _hyper_symbols(hyper, q_256, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)
-        coded = code_latent(
-            prior, whole_hyper(hyper_symbols, tables), (channels, height, width), offsets, choose
-        )
+        channels, height, width = latent.shape
+
+        def coded_as(latent: F32) -> CodedLatent:
+            def choose(_: int, predicted: PriorOutput) -> I32:
+                return rounding.symbols(latent, predicted.means, predicted.indexes)
+
+            hyper = whole_hyper(hyper_symbols, tables)
+            return code_latent(prior, hyper, (channels, height, width), offsets, choose)
+
+        coded = coded_as(latent)
+        for number in range(self.settings.refine):
+            latent = self._refinement[planned.kind].moved(
+                latent, gradient(coded.latent), coded.symbols, coded.indexes, error_price(q_256), number
+            )
+            coded = coded_as(latent)
         return QuantisedFrame(
             **self._facts(planned),
             hyper=hyper_symbols,

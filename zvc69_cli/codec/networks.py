@@ -62,6 +62,22 @@ class Networks(Protocol):
     def has_inter(self) -> bool:
         """Whether P and B frames can be coded."""
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the two gradients can be had."""
+
+    def gradient(self, planes: tuple[F32, F32, F32], latent: F32, q_256: int) -> F32:
+        """By each element of a latent in steps, [C, h, w]: how the error of the picture made of it grows.
+
+        The error is the squared one a luma sample, samples in 0..1, planes 6:1:1, summed over the luma's samples.
+
+        planes  as `analyse` is given them
+        latent  in sixteenths of a step
+        """
+
+    def gradient_inter(self, planes: tuple[F32, F32, F32], latent: F32, context: F32, q_256: int) -> F32:
+        """As `gradient`, knowing the prediction."""
+
     def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
         """Where blocks of 32, 16 and 8 samples of a picture lie in another: whole numbers of quarter samples.
 

@@ -19,6 +19,8 @@ class TimedNetworks:
         self._networks = networks
         self._lock = threading.Lock()
         self._busy_s = {"analyse": 0.0, "prior": 0.0, "synthesise": 0.0}
+        if networks.has_gradients:
+            self._busy_s |= {"refine": 0.0}
         if networks.has_inter:
             self._busy_s |= {"search": 0.0, "predict": 0.0}
 
@@ -91,6 +93,18 @@ class TimedNetworks:
     def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise_inter(latent, context, q_256, peak))
+
+    @property
+    def has_gradients(self) -> bool:
+        return self._networks.has_gradients
+
+    def gradient(self, planes: tuple[F32, F32, F32], latent: F32, q_256: int) -> F32:
+        began = time.perf_counter()
+        return self._timed("refine", began, self._networks.gradient(planes, latent, q_256))
+
+    def gradient_inter(self, planes: tuple[F32, F32, F32], latent: F32, context: F32, q_256: int) -> F32:
+        began = time.perf_counter()
+        return self._timed("refine", began, self._networks.gradient_inter(planes, latent, context, q_256))
 
     def _timed(self, name: str, began: float, result: R) -> R:
         busy_s = time.perf_counter() - began

@@ -74,6 +74,10 @@ class OrtNetworks:
     def has_inter(self) -> bool:
         return self._bundle.has_inter
 
+    @property
+    def has_gradients(self) -> bool:
+        return self._bundle.has_gradients
+
     def analyse(self, y: F32, u: F32, v: F32, q_256: int) -> tuple[F32, F32]:
         latent, hyper = self._run("analyse", **_planes(y, u, v), q=_q(q_256))
         return latent[0], hyper[0]
@@ -129,6 +133,16 @@ class OrtNetworks:
             "synthesise_inter", latent=latent[None], context=context[None], q=_q(q_256), peak=_scalar(peak)
         )
         return y[0, 0], u[0, 0], v[0, 0]
+
+    def gradient(self, planes: tuple[F32, F32, F32], latent: F32, q_256: int) -> F32:
+        (gradient,) = self._run("gradient", **_planes(*planes), latent=latent[None], q=_q(q_256))
+        return np.asarray(gradient[0], np.float32)
+
+    def gradient_inter(self, planes: tuple[F32, F32, F32], latent: F32, context: F32, q_256: int) -> F32:
+        (gradient,) = self._run(
+            "gradient_inter", **_planes(*planes), latent=latent[None], context=context[None], q=_q(q_256)
+        )
+        return np.asarray(gradient[0], np.float32)
 
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         outputs: list[NDArray[Any]] = self._session(graph).run(None, inputs)
