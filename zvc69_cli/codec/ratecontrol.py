@@ -199,7 +199,7 @@ class RateControl:
                 return number
         is_alone = bool(self._held) and self._held[0].planned.kind is FrameKind.I
         # Frames are planned in whole groups; only who looks at what follows one has to wait for the next.
-        waits = self.needs_sizes or self._prefers or self._target.buffer is not None
+        waits = self.needs_sizes or self._prefers
         return len(self._held) if at_end or is_alone or not waits else 0
 
     def _learn(self, size: CodedSize) -> None:
