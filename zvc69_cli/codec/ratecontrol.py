@@ -170,6 +170,8 @@ class RateControl:
         """
         for size in sizes:
             self._learn(size)
+        if at_end:
+            self._plan.end_after(len(self._held))
         group = [self._held.popleft() for _ in range(self._group_length(at_end=at_end))]
         if self._prefers:
             self._prefer([*group, *self._held])
