@@ -89,9 +89,20 @@ def test_a_rate_that_can_be_had_is_not_called_impossible():
 def test_the_second_pass_meets_its_rate_at_an_almost_constant_q(seed):
     scenes = Scenes(TEN_SECONDS, seed, cuts=(83, 125))
     first = run(scenes, bitrate="800")
-    second = run(scenes, bitrate="800", log=first.log)
+    second = run(scenes, bitrate="800", log=first.log, qcomp=1.0)
     assert second.kbps == pytest.approx(800, rel=0.01)
     assert np.std(second.bases) < 0.5 < np.std(first.bases)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_second_pass_gives_easy_parts_more_and_meets_its_rate(seed):
+    scenes = Scenes(TEN_SECONDS, seed, cuts=(83, 125))
+    log = run(scenes, bitrate="800").log
+    one, shared, even = (run(scenes, bitrate="800", log=log, qcomp=qcomp) for qcomp in (1.0, 0.6, 0.0))
+    assert shared.kbps == pytest.approx(800, rel=0.01)
+    assert np.std(one.bases) < np.std(shared.bases) < np.std(even.bases)
+    hard = np.array([each.inter_mean for each in scenes.costs])[10:240]
+    assert np.corrcoef(np.log(hard), even.bases[10:240])[0, 1] < -0.5
 
 
 def test_a_second_pass_keeps_its_buffer():
