@@ -292,6 +292,10 @@ CHANGES = {
     "passes": lambda shown: _differ(
         shown.encode("--bitrate", "12")["bytes"], shown.encode("--bitrate", "12", "--passes", "2")["bytes"]
     ),
+    "qcomp": lambda shown: _differ(
+        shown.encode("--bitrate", "12", "--passes", "2", "--qcomp", "1")["bytes"],
+        shown.encode("--bitrate", "12", "--passes", "2", "--qcomp", "0")["bytes"],
+    ),
     "slow-firstpass": lambda shown: first_searches(shown),
     "target-size": lambda shown: _more(shown.size("--target-size", "6k"), shown.size("--target-size", "3k")),
     "target-psnr": lambda shown: _more(
