@@ -72,24 +72,25 @@ def _refuse_inputs_as_outputs(jobs: Sequence[Job]) -> None:
 
 
 class WarmEngines:
-    """Satisfies pipeline.engine.Engines: what was loaded for one file serves the ones behind it."""
+    """Satisfies pipeline.engine.Engines: what was loaded for one file serves the ones behind it, in both directions."""
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
         self._lock = threading.Lock()
-        self._encoding: dict[RunSettings, Engine] = {}
-        self._decoding: dict[tuple[bytes, RunSettings], Engine] = {}
+        self._usual: dict[RunSettings, Engine] = {}
+        self._loaded: dict[tuple[bytes, RunSettings], Engine] = {}
 
     def for_encoding(self, run: RunSettings) -> Engine:
         with self._lock:
-            if run not in self._encoding:
-                self._encoding[run] = self._engines.for_encoding(run)
-            return self._encoding[run]
+            if run not in self._usual:
+                engine = self._engines.for_encoding(run)
+                self._usual[run] = self._loaded.setdefault((engine.bundle_sha256, run), engine)
+            return self._usual[run]
 
     def for_decoding(self, header: StreamHeader, run: RunSettings) -> Engine:
         """A bundle's networks, whatever stream of it comes; what P and B frames need loads when one first does."""
         key = (header.bundle_sha256, run)
         with self._lock:
-            if key not in self._decoding:
-                self._decoding[key] = self._engines.for_decoding(header, run)
-            return self._decoding[key]
+            if key not in self._loaded:
+                self._loaded[key] = self._engines.for_decoding(header, run)
+            return self._loaded[key]
