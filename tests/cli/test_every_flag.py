@@ -308,6 +308,7 @@ CHANGES = {
     "qpfile": lambda shown: qpfile(shown),
     "device": device,
     "threads": threads,
+    "jobs": lambda shown: jobs(shown),
     "seek": lambda shown: _equal(shown.encode("--seek", "16")["frames"], 8),
     "frames": lambda shown: _equal(shown.encode("--frames", "5")["frames"], 5),
     "input-res": lambda shown: _equal(raw(shown)["frames"], 4),
@@ -335,6 +336,15 @@ def quantisers(shown):
     one, three = (shown.encode("--qp", given)["info"]["per_frame"] for given in ("20", "10:20:60"))
     assert {each["kind"]: each["q"] for each in three} == {"I": 53, "P": 43, "B": 3}
     assert {each["q"] for each in one if each["kind"] == "P"} == {43}
+
+
+def jobs(shown):
+    """The same bytes, from more frames at the same time."""
+    flags = ("--keyint", "6", "--bframes", "0", "--threads", "1")
+    one, three = (shown.encode(*flags, "--jobs", count) for count in ("1", "3"))
+    assert one["bytes"] == three["bytes"]
+    threads = [{stage["name"]: stage["threads"] for stage in each["stages"]} for each in (one, three)]
+    assert [each["quantise"] for each in threads] == [1, 3]
 
 
 def searches(shown):

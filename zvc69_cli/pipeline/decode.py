@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from zvc69_cli.errors import DamagedStream, InputError, Interrupted, SymbolMismatch, TruncatedStream
 from zvc69_cli.frames import CopiedPacket, Packet
+from zvc69_cli.pipeline.coding import FRAMES_HELD, PACKETS_A_FRAME, weigh
 from zvc69_cli.pipeline.crew import USUAL_GROUP_FRAMES, Crew, crew_for
 from zvc69_cli.pipeline.delivery import Decoded, Delivered, Delivery
-from zvc69_cli.pipeline.encode import FRAMES_HELD, PACKETS_A_FRAME, weigh
 from zvc69_cli.pipeline.engine import Engine, Engines, FrameClaim, InstalledEngines
 from zvc69_cli.pipeline.order import Place
 from zvc69_cli.pipeline.places import (
@@ -25,7 +25,7 @@ from zvc69_cli.pipeline.places import (
 )
 from zvc69_cli.pipeline.queues import Channel, Line
 from zvc69_cli.pipeline.resolve import DecodeOptions
-from zvc69_cli.pipeline.stats import DecodeStats, Progress, Watch
+from zvc69_cli.pipeline.stats import DecodeStats, Progress, Watch, times_since
 from zvc69_cli.pipeline.stop import StopRequest, interrupted_early
 from zvc69_cli.pipeline.stored import Lost, StoredItem, StoredPart, Unwanted
 
@@ -110,6 +110,7 @@ class _Decode:
         self._stop = stop
         self._watch = watch
         self._part = StoredPart(name, reader, source, options.part)
+        self._networks_before = engine.network_times
         self._decoder = engine.decoder(header.video, header.base_q_256)
         self._line = Line()
         self._conceals = options.part.on_error == "conceal"
@@ -194,7 +195,7 @@ class _Decode:
             is_cut=cut is not None,
             problems=tuple(self._reader.problems),
             stages=self._line.times,
-            networks=self._engine.network_times,
+            networks=times_since(self._engine.network_times, self._networks_before),
         )
 
     def _lost_text(self) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 GRACE_S: Final = 2.0  # how long a stage that sits in a foreign call is waited for once the line has stopped
 THREAD_PREFIX: Final = "zvc69 "
@@ -35,6 +36,14 @@ class StageTime:
     busy_s: float
     processor_s: float = 0.0
     threads: int = 1
+
+
+class Inlet(Protocol[T_contra]):
+    """Where a stage leaves its items."""
+
+    def put(self, item: T_contra) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Channel(Generic[T]):
@@ -103,6 +112,7 @@ class Line:
         self._threads: list[threading.Thread] = []
         self._working: set[threading.Thread] = set()
         self._feeders: dict[threading.Thread, Callable[[], None]] = {}
+        self._on_stop: list[Callable[[], None]] = []
         self._busy_s: dict[str, float] = {}
         self._processor_s: dict[str, float] = {}
         self._thread_counts: dict[str, int] = {}
@@ -180,7 +190,7 @@ class Line:
         work: Callable[[T], Iterable[R]],
         finish: Callable[[], Iterable[R]],
         source: Channel[T],
-        into: Channel[R],
+        into: Inlet[R],
     ) -> None:
         """A stage that turns each item into any number of others, and has some left at the end."""
 
@@ -193,6 +203,25 @@ class Line:
             into.close()
 
         self._add(name, serve)
+
+    def work(self, name: str, serve: Callable[[], None], finish: Callable[[], None], threads: int = 1) -> None:
+        """A stage of another making: every thread serves, the last one to end finishes."""
+        left = [threads]
+
+        def run() -> None:
+            serve()
+            with self.changed:
+                left[0] -= 1
+                is_last = not left[0]
+            if is_last:
+                finish()
+
+        for _ in range(threads):
+            self._add(name, run)
+
+    def on_stop(self, call: Callable[[], None]) -> None:
+        """Have this called when `stop_feeding` is."""
+        self._on_stop.append(call)
 
     def drain(
         self, name: str, source: Channel[T], work: Callable[[T], None], finish: Callable[[], None]
@@ -211,8 +240,7 @@ class Line:
 
         raises  what the first failing stage raised (or `watch`), once every other stage has stopped
         """
-        for thread in self._threads:
-            thread.start()
+        self.start()
         try:
             while True:
                 with self.changed:
@@ -223,9 +251,24 @@ class Line:
         except BaseException as failure:
             self.halt(failure)
         if self._failure is not None:
-            self._join()
+            self.join()
             raise self._failure
         watch()
+
+    def start(self) -> None:
+        """Start every stage and return; for those who do not wait as `run` does."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What stopped the line; None where nothing has."""
+        return self._failure
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a stage has not ended, and nothing has failed."""
+        return self._awaited()
 
     def stop_feeding(self) -> None:
         """Take nothing more from outside; what is under way is still carried to the end."""
@@ -234,6 +277,8 @@ class Line:
         with self.changed:
             for thread in self._feeders:
                 self._working.discard(thread)
+        for call in self._on_stop:
+            call()
 
     def halt(self, failure: BaseException) -> None:
         """Stop all stages where they are; the first failure is the one that counts."""
@@ -299,7 +344,8 @@ class Line:
     def _awaited(self) -> bool:
         return self._failure is None and bool(self._working)
 
-    def _join(self) -> None:
+    def join(self) -> None:
+        """Wait for the stages of a line that has stopped, but not for one that sits in a foreign call."""
         until = time.monotonic() + GRACE_S
         for thread in self._threads:
             if thread.ident is not None:
