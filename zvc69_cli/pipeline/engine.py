@@ -94,12 +94,12 @@ class Engines(Protocol):
 
 
 class LoadInter(Protocol):
-    """Has what P and B frames need loaded, to encode them or to decode alone."""
+    """Has what P and B frames need loaded, to encode them with a search of this effort, or (None) to decode alone."""
 
-    def __call__(self, *, encodes: bool) -> None: ...
+    def __call__(self, search: str | None) -> None: ...
 
 
-def _nothing_to_load(*, encodes: bool) -> None:
+def _nothing_to_load(search: str | None) -> None:
     pass
 
 
@@ -132,7 +132,7 @@ class InstalledEngine:
         from zvc69_cli.codec.encoder import Encoder
 
         if settings.keyint != 1:
-            self.load_inter(encodes=True)
+            self.load_inter(settings.motion_search)
         return Encoder(video, settings, self.networks, self.tables)
 
     def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder:
@@ -156,7 +156,7 @@ class InstalledEngines:
 
         engine = load_engine(find_bundle_by_hash(header.bundle_sha256, header.bundle_name), run)
         if header.gop_frames != 1:
-            engine.load_inter(encodes=False)
+            engine.load_inter(None)
         return engine
 
 

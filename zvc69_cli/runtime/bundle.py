@@ -45,9 +45,15 @@ ENCODER_GRAPHS: Final = (
     *(f"motion_{level}_error" for level in range(3)),
     "analyse_inter",
 )
-RARE_GRAPHS: Final = ("search_fast", "search_thorough")  # loaded when they are first needed
 MANIFEST_VERSION: Final = 1
 MAX_BUNDLE_BYTES: Final = 1 << 30
+
+
+def inter_graphs(search: str | None) -> tuple[str, ...]:
+    """The graphs that P and B frames need, encoded with a search of this effort; decoded alone where it is None."""
+    if search is None:
+        return tuple(each for each in INTER_GRAPHS if each not in ENCODER_GRAPHS)
+    return tuple(each for each in INTER_GRAPHS if not each.startswith("search_") or each == f"search_{search}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
-from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, RARE_GRAPHS, Bundle
+from zvc69_cli.runtime.bundle import INTRA_GRAPHS, Bundle, inter_graphs
 from zvc69_cli.runtime.providers import Device, session_providers
 
 F32 = NDArray[np.float32]
@@ -52,11 +52,13 @@ class OrtNetworks:
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._load(INTRA_GRAPHS)
 
-    def load_inter(self, *, encodes: bool) -> None:
-        """Have the graphs of P and B frames ready that are usually needed; raises RuntimeUnavailable."""
+    def load_inter(self, search: str | None) -> None:
+        """Have the graphs of P and B frames ready; raises RuntimeUnavailable.
+
+        search  the effort of the motion search, as CodecSettings.motion_search; None where nothing is encoded
+        """
         if self.has_inter:
-            spared = RARE_GRAPHS if encodes else ENCODER_GRAPHS
-            self._load(each for each in INTER_GRAPHS if each not in spared)
+            self._load(inter_graphs(search))
 
     def _load(self, graphs: Iterable[str]) -> None:
         with ThreadPoolExecutor(self._loaders) as threads:
