@@ -6,15 +6,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
-from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, RARE_GRAPHS, Bundle
-from zvc69_cli.runtime.providers import Device, session_providers
+from zvc69_cli.runtime.backends import Graph
+from zvc69_cli.runtime.bundle import INTRA_GRAPHS, Bundle, inter_graphs
+from zvc69_cli.runtime.cache import open_cache
+from zvc69_cli.runtime.engines import GraphOpener
+from zvc69_cli.runtime.providers import Device
+from zvc69_cli.runtime.settings import RunSettings
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -42,21 +45,27 @@ class OrtNetworks:
     loaders     graphs that are loaded at the same time
     """
 
-    def __init__(
-        self, bundle: Bundle, open_graph: Callable[[str], ort.InferenceSession], *, loaders: int = 1
-    ) -> None:
+    def __init__(self, bundle: Bundle, open_graph: Callable[[str], Graph], *, loaders: int = 1) -> None:
         self._bundle = bundle
         self._open = open_graph
         self._loaders = loaders
         self._locks = {name: threading.Lock() for name in bundle.graphs}
-        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._sessions: dict[str, Graph] = {}
         self._load(INTRA_GRAPHS)
 
-    def load_inter(self, *, encodes: bool) -> None:
-        """Have the graphs of P and B frames ready that are usually needed; raises RuntimeUnavailable."""
+    def load_inter(self, search: str | None) -> None:
+        """Have the graphs of P and B frames ready; raises RuntimeUnavailable.
+
+        search  the effort of the motion search, as CodecSettings.motion_search; None where nothing is encoded
+        """
         if self.has_inter:
-            spared = RARE_GRAPHS if encodes else ENCODER_GRAPHS
-            self._load(each for each in INTER_GRAPHS if each not in spared)
+            self._load(inter_graphs(search))
+
+    def reopen(self, graphs: Iterable[str]) -> None:
+        """Have these loaded anew when they are needed next."""
+        for graph in graphs:
+            with self._locks[graph]:
+                self._sessions.pop(graph, None)
 
     def _load(self, graphs: Iterable[str]) -> None:
         with ThreadPoolExecutor(self._loaders) as threads:
@@ -148,7 +157,7 @@ class OrtNetworks:
         outputs: list[NDArray[Any]] = self._session(graph).run(None, inputs)
         return outputs
 
-    def _session(self, graph: str) -> ort.InferenceSession:
+    def _session(self, graph: str) -> Graph:
         session = self._sessions.get(graph)
         if session is None:
             with self._locks[graph]:
@@ -157,52 +166,32 @@ class OrtNetworks:
         return session
 
 
-def load_networks(bundle: Bundle, device: Device, threads: int, *, optimised: bool = True) -> OrtNetworks:
+def load_networks(
+    bundle: Bundle,
+    device: Device,
+    threads: int,
+    *,
+    optimised: bool = True,
+    run: RunSettings | None = None,
+    priors: Device | None = None,
+) -> OrtNetworks:
     """Sessions for the graphs of a bundle.
 
     threads    for one network on a CPU; 0 is one for each core
     optimised  ONNX Runtime's graph optimisations; the symbols are the same without
+    run        precision, cache and what else a device can be told
+    priors     the device of the priors, where it is not the usual one
     raises     RuntimeUnavailable where the device does not take them: there is no silent fall to the CPU
     """
+    asked = replace(run or RunSettings(), threads=threads)
+    opener = GraphOpener(bundle, device, asked, open_cache(asked.cache), priors=priors, optimised=optimised)
+    return networks_of(bundle, device, opener)
 
-    def open_graph(graph: str) -> ort.InferenceSession:
-        # To wake a second thread takes longer than all of the motion prior.
-        options = _options(1 if graph.startswith("motion_") else threads, optimised)
-        return _session(bundle, graph, device, options)
 
+def networks_of(bundle: Bundle, device: Device, opener: GraphOpener) -> OrtNetworks:
+    """The networks of a bundle, opened by `opener`; raises RuntimeUnavailable."""
     # To load a graph for a GPU may take as much of its memory as there is.
-    return OrtNetworks(bundle, open_graph, loaders=CPU_LOADERS if device.kind == "cpu" else 1)
-
-
-def _options(threads: int, optimised: bool) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Stages of the pipeline share the cores: threads that spin while they wait halve its speed
-    # (640x360 on 2 cores: 7.9 frames a second with spinning, 14.7 without).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    return options
-
-
-def _session(bundle: Bundle, graph: str, device: Device, options: ort.SessionOptions) -> ort.InferenceSession:
-    providers = session_providers(device)
-    try:
-        session = ort.InferenceSession(str(bundle.graph(graph)), options, providers=providers)
-    except Zvc69Error:  # a signal that came while the file was read
-        raise
-    except Exception as error:  # ONNX Runtime raises types of its own that share no base
-        raise RuntimeUnavailable(
-            f"{device.name}: {graph}", f"ONNX Runtime: {error}", "Try `--device cpu`, or reinstall zvc69."
-        ) from error
-    if session.get_providers()[0] != providers[0][0]:
-        raise RuntimeUnavailable(
-            f"--device {device.name}",
-            f"ONNX Runtime fell back to {session.get_providers()[0]}",
-            "Its log (ORT_LOG_SEVERITY_LEVEL=0) says which library is missing; or take `--device cpu`.",
-        )
-    return session
+    return OrtNetworks(bundle, opener.open, loaders=CPU_LOADERS if device.kind == "cpu" else 1)
 
 
 def _planes(y: F32, u: F32, v: F32) -> dict[str, F32]:
