@@ -23,7 +23,7 @@ from zvc69_cli.runtime.backends import Arrays, Graph
 from zvc69_cli.runtime.bundle import CONVOLUTION_GRAPHS, Bundle
 from zvc69_cli.runtime.cache import EngineCache
 from zvc69_cli.runtime.engines import CALIBRATION, FOR_TENSORRT, GraphOpener, calibration_key
-from zvc69_cli.runtime.precision import require_onnx, write_int8
+from zvc69_cli.runtime.precision import require_onnx, write_int8, write_whole
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import networks_of
 from zvc69_cli.runtime.settings import RunSettings
@@ -89,7 +89,7 @@ def calibrate(
         for graph in CONVOLUTION_GRAPHS:  # of P and B frames, where no clip had any
             if not (folder / f"{graph}.onnx").exists():
                 for name in (f"{graph}.onnx", f"{graph}{FOR_TENSORRT}.onnx"):
-                    _write_whole(bundle.graph(graph), folder / name)
+                    write_whole(bundle.graph(graph), folder / name)
 
     folder = cache.put(CALIBRATION, calibration_key(bundle), build)
     tell("measuring what they cost")
@@ -244,10 +244,3 @@ def _window(inputs: Arrays, number: int) -> dict[str, NDArray[Any]]:
             array = array[:, :, rows, columns]
         kept[name] = np.array(array)
     return kept
-
-
-def _write_whole(graph: Path, target: Path) -> None:
-    """The graph as it is shipped, its weights inside."""
-    import onnx
-
-    onnx.save(onnx.load(str(graph)), str(target))

@@ -36,6 +36,13 @@ def require_onnx(where: str) -> None:
         )
 
 
+def write_whole(source: Path, target: Path) -> None:
+    """The graph as it is shipped, its weights inside."""
+    import onnx
+
+    onnx.save(onnx.load(str(source)), str(target))
+
+
 def write_fp16(source: Path, target: Path) -> None:
     """A graph whose convolutions compute in float16; inputs and outputs stay float32.
 
