@@ -15,8 +15,8 @@ from zvc69_cli.codec.quantised import I32
 from zvc69_cli.codec.tables import SymbolTables
 
 # Of the first step and from step to step; lengths in steps of the quantiser for a gradient of one bit a step.
-FIRST_LENGTH: Final = 0.003
-DECAY: Final = 0.7
+FIRST_LENGTH: Final = 0.006
+DECAY: Final = 0.6
 
 
 class Refinement:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from zvc69_cli.runtime.cache import open_cache
 from zvc69_cli.runtime.engines import GraphOpener, prior_device
 from zvc69_cli.runtime.providers import GPU_KINDS, Device, choose_device
 from zvc69_cli.runtime.sessions import OrtNetworks, load_networks, networks_of
-from zvc69_cli.runtime.settings import RunSettings
+from zvc69_cli.runtime.settings import NO_CACHE, RunSettings
 from zvc69_cli.runtime.shapes import ENGINE_RANGE
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ _log = logging.getLogger(__name__)
 class CheckedNetworks:
     """A bundle's networks on a device, their priors proved there or run on the CPU.
 
-    raises  RuntimeUnavailable
+    is_forgiving  whether a device that fails has its priors moved; with False it is only found out
+    results       what each check found
+    raises        RuntimeUnavailable
     """
 
-    def __init__(self, bundle: Bundle, device: Device, run: RunSettings) -> None:
+    def __init__(self, bundle: Bundle, device: Device, run: RunSettings, *, is_forgiving: bool = True) -> None:
+        self._is_forgiving = is_forgiving
+        self.results: dict[str, str] = {}
         self._bundle, self._device, self._run = bundle, device, run
         self._cache = open_cache(run.cache)
         self._opener = GraphOpener(bundle, device, run, self._cache)
@@ -76,6 +81,9 @@ class CheckedNetworks:
         if not isinstance(told, str):
             told = differ()
             self._cache.remember(key, told)
+        self.results[what] = told
+        if not self._is_forgiving:
+            return
         if told != PASSED and self._priors.kind in GPU_KINDS:
             _log.warning(
                 "%s fails the self-test of the priors (%s): they run on the CPU instead",
@@ -121,6 +129,20 @@ class CheckedNetworks:
 
         here, due = ask(self.networks), ask(cpu)
         return next((told for name in due if (told := _differ(name, here[name], due[name])) != PASSED), PASSED)
+
+
+def self_test(bundle: Bundle, device: Device, run: RunSettings, size: tuple[int, int]) -> dict[str, str]:
+    """What each part of the self-test finds on a device: PASSED, or what differs; nothing is remembered.
+
+    size    width and height of the picture that a GPU is proved at
+    raises  RuntimeUnavailable
+    """
+    checked = CheckedNetworks(bundle, device, replace(run, cache=NO_CACHE), is_forgiving=False)
+    video = VideoFormat(width=size[0], height=size[1])
+    if checked.networks.has_inter:
+        checked.load_inter(None)
+    checked.check_size(video)
+    return checked.results
 
 
 def intra_difference(bundle: Bundle, networks: Networks) -> str:

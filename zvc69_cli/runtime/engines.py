@@ -29,6 +29,7 @@ from zvc69_cli.runtime.settings import RunSettings
 from zvc69_cli.runtime.shapes import ENGINE_RANGE, Shapes, dynamic_shapes
 
 CALIBRATION: Final = "int8"  # the kind of the cache's entry
+FOR_TENSORRT: Final = ".float_bias"  # what stands in the name of a calibrated graph that TensorRT takes
 CONTEXT_FILE: Final = "engine.onnx"
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ class GraphOpener:
         if graph not in CONVOLUTION_GRAPHS or self._run.precision == "fp32":
             return self._bundle.graph(graph)
         if self._run.precision == "int8":
-            return find_calibration(self._bundle, self._cache) / f"{graph}.onnx"
+            form = FOR_TENSORRT if self._device.kind in ("tensorrt", "tensorrt-rtx") else ""
+            return find_calibration(self._bundle, self._cache) / f"{graph}{form}.onnx"
         key = {"bundle": self._bundle.sha256.hex(), "graph": graph, **_tool()}
 
         def convert(folder: Path) -> None:

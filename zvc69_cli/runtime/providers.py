@@ -120,6 +120,16 @@ def check_run(run: RunSettings, device: Device) -> None:
             )
 
 
+def rtx_to_build_for() -> Device:
+    """TensorRT-RTX as engines can be built for it on a machine without a GPU."""
+    return Device(
+        name="tensorrt-rtx:0",
+        description="TensorRT-RTX",
+        available=False,
+        why="engines are built ahead of time",
+    )
+
+
 def session_providers(device: Device) -> list[tuple[str, dict[str, Any]]]:
     """ONNX Runtime's own providers for a device; the first is the one that must be used.
 

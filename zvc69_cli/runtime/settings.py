@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -43,3 +45,23 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check_flags(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What `zvc69 engines` is told beside where the networks run."""
+
+    size: str = flag("1920x1080", "Size of picture, WxH, that a GPU is proved at.")
+    frames: int = flag(9, "Frames of each clip to watch the networks on.", low=2, high=1000)
+
+    def __post_init__(self) -> None:
+        check_flags(self)
+        _ = self.picture_size
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height; raises UsageError where there are not two."""
+        matched = re.fullmatch(r"(\d{2,4})x(\d{2,4})", self.size)
+        if not matched:
+            raise UsageError("--size", f"{self.size!r} is not a width and a height", "Write it as 1920x1080.")
+        return int(matched[1]), int(matched[2])
