@@ -82,7 +82,7 @@ def exactness(findings: Findings, engines: Engines, device: str, clips: Sequence
     with tempfile.TemporaryDirectory() as folder:
         for clip in clips:
             for maker, reader in (("cpu", device), (device, "cpu")):
-                facts = {"clip": clip.name, "encoded_on": maker, "decoded_on": reader}
+                facts: dict[str, Any] = {"clip": clip.name, "encoded_on": maker, "decoded_on": reader}
                 try:
                     stream = Path(folder) / f"{clip.stem}.zvc69"
                     stats = encode(

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import av
-import numpy as np
 
 from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.writer import StreamWriter
@@ -78,7 +77,7 @@ class Speeds:
         yield {"size": name, **self._latency(frames, left_s() / 3)}
         for jobs in JOBS:
             facts = self._encoded(frames, left_s() / 4, jobs=jobs, keyint=KEYINT)[0]
-            yield {"size": name, "jobs": jobs, "keyint": KEYINT, **facts}
+            yield {"size": name, "way": "in", "jobs": jobs, "keyint": KEYINT, **facts}
 
     def _in_and_out(self, frames: list[Frame], seconds: float) -> dict[str, Any]:
         with GpuMemory() as memory:
@@ -251,7 +250,7 @@ def _pictures(clip: Path, width: int, height: int) -> list[Frame]:
     try:
         depth = source.video.bit_depth
         form = "yuv420p" if depth == 8 else "yuv420p10le"
-        frames = []
+        frames: list[Frame] = []
         for item in source:
             if isinstance(item, Frame):
                 rows, columns = item.y.shape
@@ -264,7 +263,7 @@ def _pictures(clip: Path, width: int, height: int) -> list[Frame]:
 
 def _scaled(picture: av.VideoFrame, width: int, height: int, number: int) -> Frame:
     larger = picture.reformat(width=width, height=height, format="yuv420p")
-    y, u, v = (np.array(plane) for plane in views(larger))
+    y, u, v = (plane.copy() for plane in views(larger))  # the picture's memory is not kept
     return Frame(y=y, u=u, v=v, pts=number)
 
 
