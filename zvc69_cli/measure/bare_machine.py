@@ -244,6 +244,7 @@ class Run:
             "--frames",
             str(self._asked.frames),
         ]
+        command += ["--most", str(self._asked.most)]
         command += ["--sizes", self._asked.sizes, "--clips", *map(str, self._clips)]
         with self._log.open("ab") as log:
             log.write(f"== {name}\n".encode())
@@ -344,6 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs.add_argument(
         "--frames", type=int, default=0, help="of each clip in the proof (default 24; 8 on the CPU)"
     )
+    runs.add_argument("--most", type=int, default=600, help="frames of each speed at most (default 600)")
     runs.add_argument(
         "--sizes", default="", help="for the speeds, like 1280x720,1920x1080 (default: by device)"
     )

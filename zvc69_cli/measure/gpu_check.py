@@ -82,7 +82,7 @@ def exactness(findings: Findings, engines: Engines, device: str, clips: Sequence
     with tempfile.TemporaryDirectory() as folder:
         for clip in clips:
             for maker, reader in (("cpu", device), (device, "cpu")):
-                facts = {"clip": clip.name, "encoded_on": maker, "decoded_on": reader}
+                facts: dict[str, Any] = {"clip": clip.name, "encoded_on": maker, "decoded_on": reader}
                 try:
                     stream = Path(folder) / f"{clip.stem}.zvc69"
                     stats = encode(
@@ -171,12 +171,13 @@ def _options(device: str, frames: int) -> EncodeOptions:
     )
 
 
-def speed(findings: Findings, engines: Engines, device: str, clips: Sequence[Path], sizes: str) -> None:
+def speed(findings: Findings, engines: Engines, device: str, clip: Path, sizes: str, most: int) -> None:
     """Every size in turn, each with its share of the time that is left."""
-    from zvc69_cli.measure.gpu_speed import measured_sizes
+    from zvc69_cli.measure.gpu_speed import Speeds
 
     pairs = [tuple(int(side) for side in size.split("x")) for size in sizes.split(",")]
-    for facts in measured_sizes(engines, RunSettings(device=device), clips[0], pairs, lambda: findings.left_s):
+    speeds = Speeds(engines, RunSettings(device=device), clip, most)
+    for facts in speeds.measured(pairs, lambda: findings.left_s):
         findings.add("speed", **facts)
 
 
@@ -193,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--frames", type=int, default=0)
+    parser.add_argument("--most", type=int, default=600)
     parser.add_argument("--sizes", default="")
     parser.add_argument("--clips", type=Path, nargs="*", default=[])
     asked = parser.parse_args(arguments)
@@ -211,7 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif asked.part == "precision":
             precision(findings, engines, device, asked.clips, frames)
         else:
-            speed(findings, engines, device, asked.clips, asked.sizes or of_device(SIZES, device))
+            speed(
+                findings, engines, device, asked.clips[0], asked.sizes or of_device(SIZES, device), asked.most
+            )
     except Zvc69Error as error:
         print(f"zvc69: {error}", file=sys.stderr)
         findings.add(asked.part, failed=f"{error.where}: {error.what}")

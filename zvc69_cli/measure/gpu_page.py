@@ -58,7 +58,10 @@ def _summary(proof: Sequence[dict[str, Any]], fast: Sequence[dict[str, Any]]) ->
             tiles.append(Tile(name=f"{each['size']}, frames a second in / out", value=speeds))
         elif "latency_ms" in each:
             tiles.append(
-                Tile(name=f"{each['size']}, ms to a packet", value=f"{each['latency_ms']['median']:.3g}")
+                Tile(
+                    name=f"{each['size']}, ms to a packet at low_latency",
+                    value=f"{each['latency_ms']['median']:.3g}",
+                )
             )
     return Tiles(title="In short", items=tuple(tiles))
 
@@ -140,20 +143,19 @@ def _speeds(fast: Sequence[dict[str, Any]]) -> list[Section]:
                 rows.append(_speed_row(each["size"], way, each[way], memory))
                 sections.append(_time(f"{each['size']}, {way}", each[way]))
         if "jobs" in each:
-            rows.append(
-                _speed_row(each["size"], f"in, --jobs {each['jobs']}, --keyint {each['keyint']}", each, None)
-            )
+            way = f"{each['way']}, --jobs {each['jobs']}, --keyint {each['keyint']}"
+            rows.append(_speed_row(each["size"], way, each, None))
         if "latency_ms" in each:
             told = each["latency_ms"]
-            text = f"median {told['median']:.1f}, 95 % {told['p95']:.1f}, worst {told['worst']:.1f} ms"
-            rows.append(_row(each["size"], "low_latency", str(told["frames"]), "", "", text))
+            text = f"median {told['median']:.1f}, 95 % {told['p95']:.1f}, worst {told['worst']:.1f}"
+            rows.append(_row(each["size"], "in, low_latency", str(told["frames"]), "", "", text))
         if "failed" in each:
-            rows.append(_row(each.get("size", ""), "failed", "", "", "", each["failed"]))
+            rows.append(_row(each.get("size", ""), f"failed: {each['failed']}", "", "", "", ""))
     table = Table(
         title="Speed",
         note="Pictures lie in memory before and after; nothing is read or kept. GPU memory is the most that this "
         "process had, or the whole GPU's where processes are not told apart.",
-        columns=("size", "way", "frames", "a second", "GPU MB", "what bounds it"),
+        columns=("size", "way", "frames", "a second", "GPU MB", "ms from frame to packet"),
         rows=tuple(rows),
     )
     return [table, *sections]
@@ -161,7 +163,7 @@ def _speeds(fast: Sequence[dict[str, Any]]) -> list[Section]:
 
 def _speed_row(size: str, way: str, facts: dict[str, Any], memory: int | None) -> Row:
     megabytes = "" if memory is None else f"{memory / MEGABYTE:.0f}"
-    return _row(size, way, str(facts["frames"]), f"{facts['frames_per_s']:.2f}", megabytes, facts["bound"])
+    return _row(size, way, str(facts["frames"]), f"{facts['frames_per_s']:.2f}", megabytes, "")
 
 
 def _time(title: str, facts: dict[str, Any]) -> Bars:
@@ -172,12 +174,13 @@ def _time(title: str, facts: dict[str, Any]) -> Bars:
             ms = 1e3 * each["busy_s"] / facts["frames"]
             name = each["name"] if kind == "stages" else f"network {each['name']}"
             share = each["busy_s"] / (each["threads"] * facts["wall_s"])
-            bars.append(
-                Bar(name=name, value=each["busy_s"], text=f"{ms:.2f} ms a frame, busy {100 * share:.0f} %")
-            )
+            text = f"{ms:.2f} ms a frame"
+            text += f", busy {100 * share:.0f} %" if kind == "stages" else f", {share:.2f} at a time"
+            bars.append(Bar(name=name, value=each["busy_s"], text=text))
     return Bars(
         title=f"{title}: time by stage",
-        note="Stages overlap, and a network's time is part of its stage's. Busy: of the time, each of its threads.",
+        note=f"What bounds it: {facts['bound']}. Stages overlap, and a network's time is part of its stage's; busy is "
+        "each thread of a stage.",
         items=tuple(bars),
     )
 

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import av
-import numpy as np
 
 from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.writer import StreamWriter
@@ -37,116 +36,122 @@ from zvc69_cli.runtime.settings import RunSettings
 CRF: Final = 28.0
 RATE: Final = 30
 SOURCE_FRAMES: Final = 16  # different pictures; they are shown to and fro
-WARM_UP_FRAMES: Final = 10  # a keyframe and two groups: every network has seen the size
-MOST_FRAMES: Final = 600
+WARM_UP_FRAMES: Final = 9  # a keyframe and two groups of four: every network has seen the size
 LATENCY_FRAMES: Final = 60
 KEYINT: Final = 32  # where several GOPs go at once
 JOBS: Final = (1, 2, 4)
 MEMORY_EVERY_S: Final = 0.25
 
 
-def measured_sizes(
-    engines: Engines,
-    run: RunSettings,
-    clip: Path,
-    sizes: Sequence[tuple[int, ...]],
-    left_s: Callable[[], float],
-) -> Iterator[dict[str, Any]]:
-    """Findings, each as soon as it is there: every size in and out, then latency and GOPs at once for the middle one.
+class Speeds:
+    """Measures one device with the pictures of one clip.
 
-    left_s  seconds that are left for all of them
+    most  frames of one measurement at most
     """
-    # Latency and jobs take two parts of the time, each size one and a half: loading and warming up are in it.
-    shares = len(sizes) * 1.5 + 2
-    for width, height in sizes:
-        name = f"{width}x{height}"
-        seconds = left_s() * 1.5 / shares
-        shares -= 1.5
-        try:
-            yield {"size": name, **_in_and_out(engines, run, _pictures(clip, width, height), seconds)}
-        except Zvc69Error as error:
-            yield {"size": name, "failed": f"{error.where}: {error.what}"}
-    width, height = sizes[len(sizes) // 2]
-    frames = _pictures(clip, width, height)
-    yield {"size": f"{width}x{height}", **_latency(engines, run, frames, left_s() / 3)}
-    for jobs in JOBS:
-        facts = _encoded(engines, run, frames, left_s() / 4, jobs=jobs, keyint=KEYINT)[0]
-        yield {"size": f"{width}x{height}", "jobs": jobs, "keyint": KEYINT, **facts}
 
+    def __init__(self, engines: Engines, run: RunSettings, clip: Path, most: int) -> None:
+        self._engines = engines
+        self._run = run
+        self._clip = clip
+        self._most = most
 
-def _in_and_out(engines: Engines, run: RunSettings, frames: list[Frame], seconds: float) -> dict[str, Any]:
-    with GpuMemory() as memory:
-        encoded, header, packets = _encoded(engines, run, frames, 0.6 * seconds)
-        decoded = _decoded(engines, run, header, packets)
-    return {"in": encoded, "out": decoded, "gpu_memory_bytes": memory.taken_bytes}
+    def measured(
+        self, sizes: Sequence[tuple[int, ...]], left_s: Callable[[], float]
+    ) -> Iterator[dict[str, Any]]:
+        """Findings as soon as they are there: every size in and out, then latency and GOPs at once for the middle one.
 
+        left_s  seconds that are left for all of them
+        """
+        # Latency and jobs take two parts of the time, each size one and a half: to load and to warm up is in it.
+        shares = len(sizes) * 1.5 + 2
+        for width, height in sizes:
+            name = f"{width}x{height}"
+            seconds = left_s() * 1.5 / shares
+            shares -= 1.5
+            try:
+                yield {"size": name, **self._in_and_out(_pictures(self._clip, width, height), seconds)}
+            except Zvc69Error as error:
+                yield {"size": name, "failed": f"{error.where}: {error.what}"}
+        width, height = sizes[len(sizes) // 2]
+        name, frames = f"{width}x{height}", _pictures(self._clip, width, height)
+        yield {"size": name, **self._latency(frames, left_s() / 3)}
+        for jobs in JOBS:
+            facts = self._encoded(frames, left_s() / 4, jobs=jobs, keyint=KEYINT)[0]
+            yield {"size": name, "way": "in", "jobs": jobs, "keyint": KEYINT, **facts}
 
-def _encoded(
-    engines: Engines, run: RunSettings, frames: list[Frame], seconds: float, *, jobs: int = 1, keyint: int = 250
-) -> tuple[dict[str, Any], StreamHeader, list[Packet]]:
-    """As many frames as go in within that time, and what became of them; what warms up is not counted."""
-    options = Pace.HIGH_THROUGHPUT.options(
-        crf=CRF, device=run.device, threads=run.threads, jobs=jobs, keyint=keyint, min_keyint=min(keyint, 25)
-    )
-    video = _video(frames[0])
-    with PipelinedEncoder(video, Pace.HIGH_THROUGHPUT, options, engines=engines) as encoder:
-        for frame in _shown(frames, WARM_UP_FRAMES):
-            encoder.submit(frame)
-        encoder.flush()
-    packets = []
-    until = time.monotonic() + seconds
-    with PipelinedEncoder(video, Pace.HIGH_THROUGHPUT, options, engines=engines) as encoder:
-        for number, frame in enumerate(_shown(frames, MOST_FRAMES)):
-            if number >= WARM_UP_FRAMES and time.monotonic() > until:
-                break
-            encoder.submit(frame)
-        encoder.flush()
-        while (timed := encoder.try_recv()) is not None:
-            packets.append(timed.packet)
-    stats = encoder.stats
-    facts = _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)
-    return {**facts, "kbps": stats.bitrate_kbps}, encoder.header, packets
+    def _in_and_out(self, frames: list[Frame], seconds: float) -> dict[str, Any]:
+        with GpuMemory() as memory:
+            encoded, header, packets = self._encoded(frames, 0.6 * seconds)
+            decoded = self._decoded(header, packets)
+        return {"in": encoded, "out": decoded, "gpu_memory_bytes": memory.taken_bytes}
 
+    def _encoded(
+        self, frames: list[Frame], seconds: float, *, jobs: int = 1, keyint: int = 250
+    ) -> tuple[dict[str, Any], StreamHeader, list[Packet]]:
+        """As many frames as go in within that time, and what became of them; what warms up is not counted."""
+        run, video = self._run, _video(frames[0])
+        options = Pace.HIGH_THROUGHPUT.options(
+            crf=CRF,
+            device=run.device,
+            threads=run.threads,
+            jobs=jobs,
+            keyint=keyint,
+            min_keyint=min(keyint, 25),
+        )
+        with PipelinedEncoder(video, Pace.HIGH_THROUGHPUT, options, engines=self._engines) as encoder:
+            for frame in _shown(frames, WARM_UP_FRAMES):
+                encoder.submit(frame)
+            encoder.flush()
+        packets = []
+        until = time.monotonic() + seconds
+        with PipelinedEncoder(video, Pace.HIGH_THROUGHPUT, options, engines=self._engines) as encoder:
+            for number, frame in enumerate(_shown(frames, max(self._most, WARM_UP_FRAMES))):
+                if number >= WARM_UP_FRAMES and time.monotonic() > until:
+                    break
+                encoder.submit(frame)
+            encoder.flush()
+            while (timed := encoder.try_recv()) is not None:
+                packets.append(timed.packet)
+        stats = encoder.stats
+        facts = _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)
+        return {**facts, "kbps": stats.bitrate_kbps}, encoder.header, packets
 
-def _decoded(
-    engines: Engines, run: RunSettings, header: StreamHeader, packets: Sequence[Packet]
-) -> dict[str, Any]:
-    """The same stream out again, as y4m that nobody keeps."""
-    for part in (packets[:WARM_UP_FRAMES], packets):
-        stored = io.BytesIO()
-        writer = StreamWriter(stored, header)
-        for packet in part:
-            writer.write_packet(packet)
-        writer.close()
-        options = DecodeOptions(run=run, output=OutputSettings(y4m=True))
-        pipes = Pipes(stdin=io.BytesIO(stored.getvalue()), stdout=io.BufferedWriter(Nowhere()))
-        stats = decode("-", "-", options, pipes=pipes, engines=engines)
-    return _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)
+    def _decoded(self, header: StreamHeader, packets: Sequence[Packet]) -> dict[str, Any]:
+        """The same stream out again, as y4m that nobody keeps; the first of it to warm up."""
+        for part in (packets[:WARM_UP_FRAMES], packets):
+            stored = io.BytesIO()
+            writer = StreamWriter(stored, header)
+            for packet in part:
+                writer.write_packet(packet)
+            writer.close()
+            options = DecodeOptions(run=self._run, output=OutputSettings(y4m=True))
+            pipes = Pipes(stdin=io.BytesIO(stored.getvalue()), stdout=io.BufferedWriter(Nowhere()))
+            stats = decode("-", "-", options, pipes=pipes, engines=self._engines)
+        return _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)
 
-
-def _latency(engines: Engines, run: RunSettings, frames: list[Frame], seconds: float) -> dict[str, Any]:
-    """Milliseconds from a frame to its packet where each is waited for, low_latency."""
-    options = Pace.LOW_LATENCY.options(crf=CRF, device=run.device, threads=run.threads)
-    times: list[float] = []
-    until = time.monotonic() + seconds
-    with PipelinedEncoder(_video(frames[0]), Pace.LOW_LATENCY, options, engines=engines) as encoder:
-        for number, frame in enumerate(_shown(frames, WARM_UP_FRAMES + LATENCY_FRAMES)):
-            if number > WARM_UP_FRAMES and time.monotonic() > until:
-                break
-            encoder.submit(frame)
-            while (timed := encoder.try_recv()) is None:
-                time.sleep(0.0002)
-            if number >= WARM_UP_FRAMES:
-                times.append(timed.latency_ms)
-    ordered = sorted(times)
-    return {
-        "latency_ms": {
-            "frames": len(times),
-            "median": ordered[len(ordered) // 2],
-            "p95": ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)))],
-            "worst": ordered[-1],
+    def _latency(self, frames: list[Frame], seconds: float) -> dict[str, Any]:
+        """Milliseconds from a frame to its packet where each is waited for, low_latency."""
+        options = Pace.LOW_LATENCY.options(crf=CRF, device=self._run.device, threads=self._run.threads)
+        times: list[float] = []
+        until = time.monotonic() + seconds
+        with PipelinedEncoder(_video(frames[0]), Pace.LOW_LATENCY, options, engines=self._engines) as encoder:
+            for number, frame in enumerate(_shown(frames, WARM_UP_FRAMES + LATENCY_FRAMES)):
+                if number > WARM_UP_FRAMES and time.monotonic() > until:
+                    break
+                encoder.submit(frame)
+                while (timed := encoder.try_recv()) is None:
+                    time.sleep(0.0002)
+                if number >= WARM_UP_FRAMES:
+                    times.append(timed.latency_ms)
+        ordered = sorted(times)
+        return {
+            "latency_ms": {
+                "frames": len(times),
+                "median": ordered[len(ordered) // 2],
+                "p95": ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)))],
+                "worst": ordered[-1],
+            }
         }
-    }
 
 
 def _facts(
@@ -245,7 +250,7 @@ def _pictures(clip: Path, width: int, height: int) -> list[Frame]:
     try:
         depth = source.video.bit_depth
         form = "yuv420p" if depth == 8 else "yuv420p10le"
-        frames = []
+        frames: list[Frame] = []
         for item in source:
             if isinstance(item, Frame):
                 rows, columns = item.y.shape
@@ -258,7 +263,7 @@ def _pictures(clip: Path, width: int, height: int) -> list[Frame]:
 
 def _scaled(picture: av.VideoFrame, width: int, height: int, number: int) -> Frame:
     larger = picture.reformat(width=width, height=height, format="yuv420p")
-    y, u, v = (np.array(plane) for plane in views(larger))
+    y, u, v = (plane.copy() for plane in views(larger))  # the picture's memory is not kept
     return Frame(y=y, u=u, v=v, pts=number)
 
 
