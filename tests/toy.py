@@ -36,6 +36,7 @@ class ToyNetworks:
     hyper_channels = HYPER_CHANNELS
     has_inter = True
     has_gradients = True
+    makes_samples = False
 
     def put(self, array):
         return array

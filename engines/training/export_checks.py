@@ -107,6 +107,9 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
         reference = (first[0] / 255, first[1] / 255, first[2] / 255)
         samples = quarter_samples(first[0][0, 0].numpy(), 255)
         known = Samples(torch.from_numpy(samples).view(1, -1) / 255, *samples.shape[1:])
+        on_device = networks.quarter_samples(first[0][0, 0].numpy(), 255)
+        if not np.array_equal(np.asarray(on_device), samples):
+            raise ExportFailed("the graph of quarter samples differs from codec.planes")
         current = second[0][0, 0].numpy() / 255
         for name, effort in EFFORTS.items():
             fields = network.search(second[0] / 255, reference[0], known, effort)

@@ -21,6 +21,7 @@ from engines.training.model import ModelSize
 from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
 from engines.training.motion_graphs import motion_error_graph, warp_graph
 from engines.training.moving import STRIDES
+from engines.training.sample_graphs import samples_graph
 from engines.training.search import EFFORTS
 from engines.training.search_graphs import STEM, search_graph
 from zvc69_cli.codec.prior import HEAD_LIMIT
@@ -51,6 +52,7 @@ def inter_graphs(build: GraphFactory, size: ModelSize) -> dict[str, onnx.ModelPr
             build("gradient_inter"), size.latent, size.trunk, size.synthesis_blocks, coder, FEATURES
         ),
     }
+    graphs["samples"] = samples_graph(build("samples"))
     for name, effort in EFFORTS.items():
         graphs[f"search_{name}"] = search_graph(build(f"search_{name}"), effort)
     for level, stride in enumerate(STRIDES):

@@ -320,9 +320,15 @@ class Encoder:
             source=task.planned.frame,
             q_256=q_256,
             error=error,
-            samples=self._networks.put(quarter_samples(search_plane(np.asarray(picture[0])), peak)),
+            samples=self._samples(picture[0]),
         )
         return replace(quantised, picture=picture, context=None), kept
+
+    def _samples(self, y: Tensor) -> Tensor:
+        """Quarter samples of a decoded luma plane, for the search."""
+        if self._networks.makes_samples:
+            return self._networks.quarter_samples(y, self.video.peak)
+        return self._networks.put(quarter_samples(search_plane(np.asarray(y)), self.video.peak))
 
     def _sections(self, quantised: QuantisedFrame) -> Sections:
         tables = self._tables.of_kind(quantised.kind)

@@ -102,6 +102,16 @@ class Networks(Protocol):
         effort   CodecSettings.motion_search
         """
 
+    @property
+    def makes_samples(self) -> bool:
+        """Whether `quarter_samples` is to be asked, and not codec.planes."""
+
+    def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
+        """codec.planes.quarter_samples of a plane that lies where the networks run, continued as by `search_plane`.
+
+        y  [H, W], whole samples in 0..peak
+        """
+
     def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
         """Mean squared error of each cell [rows, columns] of a level, when it lies at its vector of a field.
 

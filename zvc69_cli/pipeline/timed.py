@@ -66,6 +66,14 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("search", began, self._networks.search(y, samples, effort))
 
+    @property
+    def makes_samples(self) -> bool:
+        return self._networks.makes_samples
+
+    def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("search", began, self._networks.quarter_samples(y, peak))
+
     def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
         began = time.perf_counter()
         return self._timed("search", began, self._networks.motion_error(level, y, samples, field))

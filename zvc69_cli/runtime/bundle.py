@@ -39,6 +39,8 @@ INTER_GRAPHS: Final = (
 )
 # How the error of an I and of another picture changes with its latent; a bundle may lack them.
 GRADIENT_GRAPHS: Final = ("gradient", "gradient_inter")
+# A reference's quarter samples, made where it lies; a bundle may lack it.
+SAMPLES_GRAPH: Final = "samples"
 # Those of the inter graphs that a decoder does without.
 ENCODER_GRAPHS: Final = (
     "search_fast",

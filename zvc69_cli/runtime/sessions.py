@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.runtime.backends import Graph
-from zvc69_cli.runtime.bundle import INTRA_GRAPHS, Bundle, inter_graphs
+from zvc69_cli.runtime.bundle import INTRA_GRAPHS, SAMPLES_GRAPH, Bundle, inter_graphs
 from zvc69_cli.runtime.cache import open_cache
 from zvc69_cli.runtime.engines import GraphOpener
 from zvc69_cli.runtime.providers import GPU_KINDS, Device
@@ -136,6 +136,14 @@ class OrtNetworks:
     def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
         coarse, middle, fine = self._run(f"search_{effort}", y=_plane(y), samples=samples)
         return coarse[0], middle[0], fine[0]
+
+    @property
+    def makes_samples(self) -> bool:
+        return self._place is not None and SAMPLES_GRAPH in self._bundle.graphs
+
+    def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
+        (samples,) = self._keep(SAMPLES_GRAPH, {"samples": 0}, y=_plane(y), peak=_scalar(peak))
+        return _bare(samples, 0)
 
     def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
         (error,) = self._run(f"motion_{level}_error", y=_plane(y), samples=samples, field=field[None])
