@@ -130,7 +130,7 @@ class RatePlan:
 
     def _step(self, horizon_s: float, *, is_cut: bool) -> float:
         """By how much the base may differ from the last group's."""
-        if self._rest_frames is not None and not self._groups:
+        if not self._groups:  # it begins where the settings' usual quality is, which says nothing of a rate
             return HIGHEST_BASE - LOWEST_BASE
         if is_cut or self._groups < _FREE_GROUPS:
             return _FREE_STEP
