@@ -8,7 +8,7 @@ FOR ?= 3.12
 PIECE_MIB ?= 60
 KIT ?=
 
-.PHONY: demo test test-training unit lint types bench gpu-kit gpu-check wheel clean
+.PHONY: demo test test-training test-engines unit lint types bench gpu-kit gpu-check wheel clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,13 @@ $(VENV)/installed-train: pyproject.toml $(VENV)/installed-dev
 
 test-training: $(VENV)/installed-train  ## the trainer's tests; installs PyTorch
 	$(BIN)/python -m pytest tests/training
+
+$(VENV)/installed-rtx: pyproject.toml $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet 'tensorrt-rtx-cu13-libs==1.7.1.*' 'tensorrt-rtx-cu13-bindings==1.7.1.*' 'onnx>=1.18,<2'
+	touch $@
+
+test-engines: $(VENV)/installed-rtx  ## TensorRT-RTX engines of every graph, built without a GPU; installs 240 MB
+	$(BIN)/python -m pytest tests/runtime/test_rtx.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

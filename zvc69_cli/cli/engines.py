@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -215,37 +215,35 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 
 @contextmanager
-def _ticking(*, is_shown: bool) -> Iterator[Any]:
+def _ticking(*, is_shown: bool) -> Iterator[Callable[[str], None]]:
     """Whom to tell what goes on: a line with the time that has passed, renewed on a terminal."""
-    state = {"text": "", "began": time.monotonic()}
+    text, began = "", time.monotonic()
     done = threading.Event()
     renews = is_shown and sys.stderr is not None and sys.stderr.isatty()
 
-    def finish_line() -> None:
-        if state["text"]:
-            passed = clock_text(time.monotonic() - float(state["began"]))
-            click.echo(
-                f"\r\x1b[K{state['text']}, {passed}" if renews else f"{state['text']}, {passed}", err=True
-            )
+    def line() -> str:
+        return f"{text}, {clock_text(time.monotonic() - began)}"
 
-    def tell(text: str) -> None:
-        if is_shown:
-            finish_line()
-        state.update(text=text, began=time.monotonic())
+    def finish_line() -> None:
+        if is_shown and text:
+            click.echo(f"\r\x1b[K{line()}" if renews else line(), err=True)
+
+    def tell(new_text: str) -> None:
+        nonlocal text, began
+        finish_line()
+        text, began = new_text, time.monotonic()
 
     def renew() -> None:
         while not done.wait(TICK_S):
-            if state["text"]:
-                passed = clock_text(time.monotonic() - float(state["began"]))
-                click.echo(f"\r\x1b[K{state['text']}, {passed}", err=True, nl=False)
+            if text:
+                click.echo(f"\r\x1b[K{line()}", err=True, nl=False)
 
     thread = threading.Thread(target=renew, daemon=True)
     if renews:
         thread.start()
     try:
         yield tell
-        if is_shown:
-            finish_line()
+        finish_line()
     finally:
         done.set()
         if renews:

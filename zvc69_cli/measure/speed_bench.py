@@ -14,6 +14,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,7 @@ def speed(clip: Path, frames: int, crf: float, run: RunSettings) -> tuple[Encode
     """Encode the first frames of a clip to a file and decode that to raw video."""
     with tempfile.TemporaryDirectory() as folder:
         stream, raw = str(Path(folder) / "clip.zvc69"), str(Path(folder) / "clip.yuv")
-        options = EncodeOptions.of(
-            crf=crf, frames=frames, device=run.device, threads=run.threads, audio=False, subtitles=False
-        )
+        options = replace(EncodeOptions.of(crf=crf, frames=frames, audio=False, subtitles=False), run=run)
         encoded = encode(str(clip), stream, options)
         decoded = decode(stream, raw, DecodeOptions(run=run, output=OutputSettings(raw=True)))
     return encoded, decoded

@@ -75,8 +75,13 @@ def build_engine(graph: Path, shapes: tuple[Shapes, Shapes, Shapes], *, workspac
             profile.set_shape(name, least[name], usual[name], most[name])
         config.add_optimization_profile(profile)
         engine = builder.build_serialized_network(network, config)
+    else:
+        said = [parser.get_error(number).desc() for number in range(parser.num_errors)]
     if engine is None:
-        why = next((line for line in said if "cudaError 35" not in line), "it gave no reason")
+        lines = (
+            line for each in said for line in each.splitlines() if "cudaError 35" not in line
+        )  # no GPU here
+        why = next(lines, "it gave no reason")
         raise RuntimeUnavailable(
             f"tensorrt-rtx: {graph.stem}", f"no engine could be built: {why[:300]}", "Take --device cuda."
         )

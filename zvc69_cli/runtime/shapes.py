@@ -43,14 +43,14 @@ def dynamic_shapes(bundle: Bundle, graph: str, width: int, height: int) -> Shape
     raises  KeyError for another graph
     """
     high, wide = padded(height), padded(width)
-    planes = {
+    planes: Shapes = {
         "y": (1, 1, high, wide),
         "u": (1, 1, high // 2, wide // 2),
         "v": (1, 1, high // 2, wide // 2),
     }
     features = (1, FEATURES, high // CELL, wide // CELL)
-    latent = {"latent": (1, bundle.latent_channels, high // PICTURE_GRID, wide // PICTURE_GRID)}
-    return {
+    latent: Shapes = {"latent": (1, bundle.latent_channels, high // PICTURE_GRID, wide // PICTURE_GRID)}
+    shapes: dict[str, Shapes] = {
         "analyse": planes,
         "analyse_inter": {**planes, "context": features},
         "synthesise": latent,
@@ -58,4 +58,5 @@ def dynamic_shapes(bundle: Bundle, graph: str, width: int, height: int) -> Shape
         "context_one": {"first": features},
         "context_two": {"first": features, "second": features},
         "warp": {**planes, "field": (1, 2, high // CELL, wide // CELL)},
-    }[graph]
+    }
+    return shapes[graph]
