@@ -123,7 +123,7 @@ class Line:
     def channel(self, capacity: int, weigh: Callable[[T], int] = lambda item: 1) -> Channel[T]:
         return Channel(self, capacity, weigh)
 
-    def feed(self, name: str, items: Callable[[], Generator[T, None, None]], into: Channel[T]) -> None:
+    def feed(self, name: str, items: Callable[[], Generator[T, None, None]], into: Inlet[T]) -> None:
         """A stage that brings items from outside; the one that `stop_feeding` cuts off."""
 
         def work() -> None:
@@ -141,18 +141,9 @@ class Line:
         source: Channel[T],
         into: Channel[R],
         threads: int = 1,
-        *,
-        at_once: int | None = None,
-        is_ready: Callable[[T], bool] = lambda item: True,
     ) -> None:
-        """A stage that turns each item into another, in order whatever the number of threads.
-
-        at_once   threads that work at the same time; the others hold items that wait
-        is_ready  whether an item can be worked on, which only the end of the work on an earlier one changes
-        """
+        """A stage that turns each item into another, in order whatever the number of threads."""
         tickets = [0, 0]  # taken, delivered
-        working = [0]
-        limit = threads if at_once is None else at_once
 
         def serve() -> None:
             while True:
@@ -163,15 +154,9 @@ class Line:
                         break
                     ticket = tickets[0]
                     tickets[0] += 1
-                may_begin = partial(_may_begin, working, limit, is_ready, item)
-                with self.changed:
-                    self.wait_until(may_begin)
-                    working[0] += 1
                 result = work(item)
                 is_next = partial(_is_turn, tickets, ticket)
                 with self.changed:
-                    working[0] -= 1
-                    self.changed.notify_all()
                     self.wait_until(is_next)
                 into.put(result)
                 with self.changed:
@@ -354,10 +339,6 @@ class Line:
 
 def _is_turn(tickets: list[int], ticket: int) -> bool:
     return tickets[1] == ticket
-
-
-def _may_begin(working: list[int], limit: int, is_ready: Callable[[T], bool], item: T) -> bool:
-    return working[0] < limit and is_ready(item)
 
 
 def is_stage_left_behind(wait_s: float = 0.2) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from zvc69_cli.pipeline.queues import Channel, Line
+from zvc69_cli.pipeline.queues import Halted, Inlet, Line
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,12 +62,19 @@ class Window(Generic[T]):
         return self._end is not None
 
     def put(self, item: T) -> None:
-        """Hand an item in, waiting for room; raises Halted when the line has stopped."""
+        """Hand an item in, waiting for room; raises Halted when the line has stopped or this was closed."""
         weight = self._weigh(item)
         with self._line.changed:
             self._line.wait_until(
-                lambda: self._end is not None or not self._weights or self._weight + weight <= self._capacity
+                lambda: (
+                    self._is_closed
+                    or self._end is not None
+                    or not self._weights
+                    or self._weight + weight <= self._capacity
+                )
             )
+            if self._is_closed:
+                raise Halted
             if self._is_cutting and self._end is None and self._may_end_before(item):
                 self._end = self._taken
             if self._end is not None:
@@ -84,12 +91,12 @@ class Window(Generic[T]):
             self._is_closed = True
             self._line.changed.notify_all()
 
-    def serve(self, name: str, work: Callable[[T], R], into: Channel[Numbered[R]], threads: int) -> None:
+    def serve(self, name: str, work: Callable[[T], R], into: Inlet[Numbered[R]], threads: int) -> None:
         """Add the stage to the line: results come as they are done, each with its item's number."""
         self._line.work(name, lambda: self._work(work, into), into.close, threads)
         self._line.on_stop(self._cut)
 
-    def _work(self, work: Callable[[T], R], into: Channel[Numbered[R]]) -> None:
+    def _work(self, work: Callable[[T], R], into: Inlet[Numbered[R]]) -> None:
         while (chosen := self._choose()) is not None:
             result = work(chosen.item)
             if self._settle(chosen.number):
