@@ -237,3 +237,15 @@ def test_time_waited_for_neighbours_is_not_counted_as_work():
     assert times["stage 0"] >= 0.2
     assert times["read"] < 0.1
     assert times["write"] < 0.1
+
+
+def test_the_times_of_stages_can_be_looked_at_while_they_work():
+    line, seen = Line(), []
+    build(line, lambda: numbers(30), lambda item: time.sleep(0.01))
+
+    def look():
+        seen.append({each.name: each.busy_s for each in line.times}["stage 0"])
+
+    line.run(look, every_s=0.02)
+    assert any(0.05 < busy_s < 0.2 for busy_s in seen)
+    assert seen == sorted(seen) and seen[-1] >= 0.3

@@ -85,10 +85,8 @@ class Decoding:
 
     def parse(self, step: Step) -> Parsed | Lost | CopiedPacket:
         """The symbols of an item, all of them but for what is copied."""
-        parsed = self._parsed(step.item, step.gop)
-        step.before = None
-        step.is_done = True
-        return parsed
+        step.before = None  # so that not a whole GOP is kept
+        return self._parsed(step.item, step.gop)
 
     def reconstruct(self, parsed: Parsed | Lost | CopiedPacket) -> Delivered:
         """The picture; on any thread."""
@@ -175,13 +173,18 @@ class DecodingStages:
             yield from decoding.steps(read())
 
         line.feed("read", steps, self._symbols)
-        self._symbols.serve("parse", decoding.parse, pictures, jobs)
+        # Not before its symbols are handed on may the next of its GOP begin: pictures wait for those before them only.
+        self._symbols.serve("parse", decoding.parse, pictures, jobs, handed_on=_end_step)
         pictures.serve("reconstruct", reconstruct, self.shown, crew.at_once)
 
     @property
     def has_left_out(self) -> bool:
         """Whether a stop left out items that were read already."""
         return self._symbols.has_left_out
+
+
+def _end_step(step: Step) -> None:
+    step.is_done = True
 
 
 def _is_ready(item: Parsed | Lost | CopiedPacket) -> bool:

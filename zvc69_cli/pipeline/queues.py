@@ -116,7 +116,7 @@ class Line:
         self._busy_s: dict[str, float] = {}
         self._processor_s: dict[str, float] = {}
         self._thread_counts: dict[str, int] = {}
-        self._waited = threading.local()
+        self._clocks = threading.local()
         self._failure: BaseException | None = None
         self._halted = False
 
@@ -275,7 +275,7 @@ class Line:
 
     @property
     def times(self) -> tuple[StageTime, ...]:
-        """Time per stage, in the order in which the stages were added."""
+        """Time per stage up to when each of its threads last waited, in the order in which the stages were added."""
         with self.changed:
             return tuple(
                 StageTime(
@@ -289,10 +289,10 @@ class Line:
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait, with the lock held, and keep the wait out of the stage's time; raises Halted."""
-        began = time.perf_counter()
+        self._account()
         while not self._halted and not ready():
             self.changed.wait()
-        self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - began
+        self._resume()
         if self._halted:
             raise Halted
 
@@ -313,7 +313,8 @@ class Line:
         return thread
 
     def _serve(self, name: str, thread: threading.Thread, work: Callable[[], None]) -> None:
-        began = time.perf_counter()
+        self._clocks.name = name
+        self._resume()
         try:
             work()
         except Halted:
@@ -321,10 +322,21 @@ class Line:
         except BaseException as failure:
             self.halt(failure)
         with self.changed:
-            self._busy_s[name] += time.perf_counter() - began - getattr(self._waited, "seconds", 0.0)
-            self._processor_s[name] += time.thread_time()
+            self._account()
             self._working.discard(thread)
             self.changed.notify_all()
+
+    def _account(self) -> None:
+        """Count what this thread has worked since it last waited, with the lock held; a caller has no name."""
+        name = getattr(self._clocks, "name", None)
+        if name is not None:
+            self._busy_s[name] += time.perf_counter() - self._clocks.resumed_s
+            self._processor_s[name] += time.thread_time() - self._clocks.processor_s
+            self._resume()
+
+    def _resume(self) -> None:
+        self._clocks.resumed_s = time.perf_counter()
+        self._clocks.processor_s = time.thread_time()
 
     def _awaited(self) -> bool:
         return self._failure is None and bool(self._working)
