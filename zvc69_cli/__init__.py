@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from zvc69_cli.pipeline.sessions import Decoder as Decoder
     from zvc69_cli.pipeline.sessions import Encoder as Encoder
     from zvc69_cli.pipeline.video_file import VideoFile as VideoFile
+    from zvc69_cli.pipeline.warmup import Warmth as Warmth
+    from zvc69_cli.pipeline.warmup import warmup as warmup
     from zvc69_cli.runtime.settings import RunSettings as RunSettings
 
 __version__: Final = "0.0.1"
@@ -54,10 +56,12 @@ _HOMES: Final = {
     "TimedPacket": "pipeline.pipelined",
     "VideoFile": "pipeline.video_file",
     "VideoFormat": "frames",
+    "Warmth": "pipeline.warmup",
     "Zvc69Error": "errors",
     "align_dimensions": "frames",
     "estimate_bitrate": "pipeline.estimate",
     "is_valid_resolution": "frames",
+    "warmup": "pipeline.warmup",
 }
 
 __all__ = ["__version__", "open", *_HOMES]

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from engines.training.exact import motion_stem
+from engines.training.gradient_graphs import gradient_graph
 from engines.training.graphs import (
     GraphBuilder,
     analyse_graph,
@@ -45,6 +46,9 @@ def inter_graphs(build: GraphFactory, size: ModelSize) -> dict[str, onnx.ModelPr
         "second_inter": second_graph(build("second_inter"), size.latent, f"{STEM}prior."),
         "synthesise_inter": synthesise_graph(
             build("synthesise_inter"), size.latent, size.synthesis_blocks, coder, FEATURES
+        ),
+        "gradient_inter": gradient_graph(
+            build("gradient_inter"), size.latent, size.trunk, size.synthesis_blocks, coder, FEATURES
         ),
     }
     for name, effort in EFFORTS.items():

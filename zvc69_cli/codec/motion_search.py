@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy import SYMBOL_LIMIT
 from zvc69_cli.codec.motion import CELL_SIDES, FIELD_LIMIT, CellOdds, moved
-from zvc69_cli.codec.networks import F32, U8, Networks
+from zvc69_cli.codec.networks import F32, Networks, Tensor
+from zvc69_cli.codec.planes import search_plane
 from zvc69_cli.codec.prior import SCALE_LEVELS
 from zvc69_cli.codec.rate import VECTOR_SHARE, error_price
 from zvc69_cli.codec.tables import InterTables
 from zvc69_cli.frames import FrameKind
 
 I32 = NDArray[np.int32]
+
+
+class SearchedPlane(NamedTuple):
+    """The luma of a frame that motion is searched for.
+
+    whole   as the search is given it
+    levels  as its error is measured at each level: whole cells
+    """
+
+    whole: Tensor
+    levels: tuple[Tensor, ...]
 
 
 class MotionWeigher:
@@ -33,11 +46,19 @@ class MotionWeigher:
         # Indexed by the rows of the motion tables; those before the significances are never asked for.
         self.significant_bits = prices[:, self.farthest + 1] - prices[:, self.farthest]
 
-    def chooser(self, source: F32, samples: U8, kind: FrameKind, q_256: int) -> MotionChooser:
+    def source(self, y: F32) -> SearchedPlane:
+        """A padded luma plane in 0..1, ready to be searched for in references."""
+        plane = search_plane(y)
+        rows, columns = (-(-side // CELL_SIDES[0]) * CELL_SIDES[0] for side in y.shape)
+        sizes = [(rows, columns), *(y.shape for _ in CELL_SIDES[1:])]
+        whole = self.networks.put(plane)
+        cut = {size: self.networks.put(plane[: size[0], : size[1]]) for size in set(sizes)}
+        return SearchedPlane(whole, tuple(cut[size] for size in sizes))
+
+    def chooser(self, source: SearchedPlane, samples: Tensor, kind: FrameKind, q_256: int) -> MotionChooser:
         """A chooser for a frame and a reference.
 
-        source   luma as `search_plane` yields it
-        samples  quarter samples of that of the reference
+        samples  codec.planes.quarter_samples of the reference's luma, as `search_plane` yields it
         """
         return MotionChooser(self, source, samples, VECTOR_SHARE[kind], error_price(q_256))
 
@@ -49,11 +70,13 @@ class MotionChooser:
     price  lambda: bits a sample that a mean squared error of 1 is worth
     """
 
-    def __init__(self, weigher: MotionWeigher, source: F32, samples: U8, share: float, price: float) -> None:
+    def __init__(
+        self, weigher: MotionWeigher, source: SearchedPlane, samples: Tensor, share: float, price: float
+    ) -> None:
         self._weigher = weigher
         self._source, self._samples = source, samples
         self._share, self._price = share, price
-        self._found = weigher.networks.search(source, samples, weigher.effort)
+        self._found = weigher.networks.search(source.whole, samples, weigher.effort)
         self._level = -1
         self._units: I32 = np.zeros((2, 0), np.int32)
         self._gains: F32 = np.zeros(0, np.float32)
@@ -88,9 +111,7 @@ class MotionChooser:
         Below the water level 1 / (2 ln 2 lambda) an error stays and costs lambda times itself; above it, it is coded
         away at half a bit a factor of 2.
         """
-        _, rows, columns = field.shape
-        side = CELL_SIDES[level]
-        source = self._source[: rows * side, : columns * side]
+        source = self._source.levels[level]
         error = self._weigher.networks.motion_error(level, source, self._samples, field.astype(np.float32))
         return worth(error, self._price)
 

@@ -93,6 +93,13 @@ IDLES: Final = (
         way_out="Leave it out, or use --crf or --bitrate with --rc-lookahead.",
     ),
     Idle(
+        field_name="qcomp",
+        does=lambda value: value < 1,
+        where=lambda options: not options.rate.has_two_passes,
+        reason="has no effect in one pass, which does not know the parts to come",
+        way_out="Add --passes 2, or leave it out.",
+    ),
+    Idle(
         field_name="strict",
         does=bool,
         where=lambda options: not _has_rate(options),
