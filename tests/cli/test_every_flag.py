@@ -501,9 +501,18 @@ def decode_subtitles(shown):
     assert "subtitle" not in carried(shown, "--no-subtitles", source="titled.mkv")
 
 
+def decode_jobs(shown):
+    """The same pictures, their symbols from more threads."""
+    out = shown.encode("--keyint", "6", "--bframes", "0", "--threads", "1")["out"]
+    assert shown.decode(out, "one.y4m") == shown.decode(out, "three.y4m", "--jobs", "3")
+    done = zvc69("decode", out, shown.folder / "three.y4m", "-y", "--json", "--jobs", "3")
+    assert {each["name"]: each["threads"] for each in json.loads(done.stdout)["stages"]}["parse"] == 3
+
+
 DECODE_CHANGES = {
     "device": decode_device,
     "threads": decode_device,
+    "jobs": decode_jobs,
     **{name: partial(decode_run_setting, name=name) for name in RUN_CHANGES},
     "seek": lambda shown: _more(len(decoded(shown)), len(decoded(shown, "back.y4m", "--seek", "16"))),
     "frames": lambda shown: _more(len(decoded(shown)), len(decoded(shown, "back.y4m", "--frames", "3"))),

@@ -41,6 +41,7 @@ LATENCY_FRAMES: Final = 60
 KEYINT: Final = 32  # where several GOPs go at once
 JOBS: Final = (1, 2, 4)
 MEMORY_EVERY_S: Final = 0.25
+TIMELINE_EVERY_S: Final = 0.25
 
 
 class Speeds:
@@ -105,7 +106,9 @@ class Speeds:
         packets = []
         until = time.monotonic() + seconds
         with PipelinedEncoder(video, Pace.HIGH_THROUGHPUT, options, engines=self._engines) as encoder:
+            timeline = Timeline()
             for number, frame in enumerate(_shown(frames, max(self._most, WARM_UP_FRAMES))):
+                timeline.look(encoder)
                 if number >= WARM_UP_FRAMES and time.monotonic() > until:
                     break
                 encoder.submit(frame)
@@ -114,7 +117,7 @@ class Speeds:
                 packets.append(timed.packet)
         stats = encoder.stats
         facts = _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)
-        return {**facts, "kbps": stats.bitrate_kbps}, encoder.header, packets
+        return {**facts, "kbps": stats.bitrate_kbps, "timeline": timeline.rows}, encoder.header, packets
 
     def _decoded(self, header: StreamHeader, packets: Sequence[Packet]) -> dict[str, Any]:
         """The same stream out again, as y4m that nobody keeps; the first of it to warm up."""
@@ -181,6 +184,29 @@ def bound_by(wall_s: float, stages: Sequence[StageTime], networks: Sequence[Stag
         most = max(networks, key=lambda each: each.busy_s)
         text += f"; networks {total / wall_s:.2f} at a time, most of it {most.name} ({100 * most.busy_s / total:.0f} %)"
     return text
+
+
+class Timeline:
+    """How busy each stage was in each short while of a run: of the time, summed over its threads."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._began = self._last = time.perf_counter()
+        self._busy_s: dict[str, float] = {}
+        self._frames = 0
+
+    def look(self, encoder: PipelinedEncoder) -> None:
+        """Add a row where enough time has gone by."""
+        now = time.perf_counter()
+        if now - self._last < TIMELINE_EVERY_S:
+            return
+        stats, gone = encoder.stats, now - self._last
+        busy_s = {each.name: each.busy_s for each in stats.stages}
+        row: dict[str, Any] = {"at_s": now - self._began, "frames_per_s": (stats.frames - self._frames) / gone}
+        row["busy"] = {name: (value - self._busy_s.get(name, 0.0)) / gone for name, value in busy_s.items()}
+        row["in_flight"] = stats.in_flight
+        self.rows.append(row)
+        self._last, self._busy_s, self._frames = now, busy_s, stats.frames
 
 
 class GpuMemory:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 USUAL_GROUP_FRAMES: Final = 4  # where a stream does not say how long its groups are
 MAX_FRAMES_AT_ONCE: Final = 8  # for the memory: the second one takes 80 MB at 640x360
-FRAMES_WAITING: Final = 4  # beside them, for a reference or for their turn to go on
+FRAMES_WAITING: Final = 4  # behind them, so that one of them is ready when a thread is
 OPEN_GOP_FRAMES: Final = 250  # where nothing but a cut ends a GOP
 MAX_AHEAD_BYTES: Final = 1 << 30  # of frames that are held because several GOPs go at once
 
@@ -39,11 +39,6 @@ class Crew:
     at_once: int
     ahead: int
     networks: RunSettings
-
-    @property
-    def hands(self) -> int:
-        """Threads of a stage whose threads hold what waits, most of which do."""
-        return self.at_once + FRAMES_WAITING if self.at_once > 1 else 1
 
 
 def crew_for(run: RunSettings, group_frames: int | None, *, jobs: int = 1, gop_frames: int = 1) -> Crew:

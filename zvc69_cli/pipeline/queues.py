@@ -116,14 +116,14 @@ class Line:
         self._busy_s: dict[str, float] = {}
         self._processor_s: dict[str, float] = {}
         self._thread_counts: dict[str, int] = {}
-        self._waited = threading.local()
+        self._clocks = threading.local()
         self._failure: BaseException | None = None
         self._halted = False
 
     def channel(self, capacity: int, weigh: Callable[[T], int] = lambda item: 1) -> Channel[T]:
         return Channel(self, capacity, weigh)
 
-    def feed(self, name: str, items: Callable[[], Generator[T, None, None]], into: Channel[T]) -> None:
+    def feed(self, name: str, items: Callable[[], Generator[T, None, None]], into: Inlet[T]) -> None:
         """A stage that brings items from outside; the one that `stop_feeding` cuts off."""
 
         def work() -> None:
@@ -141,18 +141,9 @@ class Line:
         source: Channel[T],
         into: Channel[R],
         threads: int = 1,
-        *,
-        at_once: int | None = None,
-        is_ready: Callable[[T], bool] = lambda item: True,
     ) -> None:
-        """A stage that turns each item into another, in order whatever the number of threads.
-
-        at_once   threads that work at the same time; the others hold items that wait
-        is_ready  whether an item can be worked on, which only the end of the work on an earlier one changes
-        """
+        """A stage that turns each item into another, in order whatever the number of threads."""
         tickets = [0, 0]  # taken, delivered
-        working = [0]
-        limit = threads if at_once is None else at_once
 
         def serve() -> None:
             while True:
@@ -163,15 +154,9 @@ class Line:
                         break
                     ticket = tickets[0]
                     tickets[0] += 1
-                may_begin = partial(_may_begin, working, limit, is_ready, item)
-                with self.changed:
-                    self.wait_until(may_begin)
-                    working[0] += 1
                 result = work(item)
                 is_next = partial(_is_turn, tickets, ticket)
                 with self.changed:
-                    working[0] -= 1
-                    self.changed.notify_all()
                     self.wait_until(is_next)
                 into.put(result)
                 with self.changed:
@@ -290,7 +275,7 @@ class Line:
 
     @property
     def times(self) -> tuple[StageTime, ...]:
-        """Time per stage, in the order in which the stages were added."""
+        """Time per stage up to when each of its threads last waited, in the order in which the stages were added."""
         with self.changed:
             return tuple(
                 StageTime(
@@ -304,10 +289,10 @@ class Line:
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait, with the lock held, and keep the wait out of the stage's time; raises Halted."""
-        began = time.perf_counter()
+        self._account()
         while not self._halted and not ready():
             self.changed.wait()
-        self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - began
+        self._resume()
         if self._halted:
             raise Halted
 
@@ -328,7 +313,8 @@ class Line:
         return thread
 
     def _serve(self, name: str, thread: threading.Thread, work: Callable[[], None]) -> None:
-        began = time.perf_counter()
+        self._clocks.name = name
+        self._resume()
         try:
             work()
         except Halted:
@@ -336,10 +322,21 @@ class Line:
         except BaseException as failure:
             self.halt(failure)
         with self.changed:
-            self._busy_s[name] += time.perf_counter() - began - getattr(self._waited, "seconds", 0.0)
-            self._processor_s[name] += time.thread_time()
+            self._account()
             self._working.discard(thread)
             self.changed.notify_all()
+
+    def _account(self) -> None:
+        """Count what this thread has worked since it last waited, with the lock held; a caller has no name."""
+        name = getattr(self._clocks, "name", None)
+        if name is not None:
+            self._busy_s[name] += time.perf_counter() - self._clocks.resumed_s
+            self._processor_s[name] += time.thread_time() - self._clocks.processor_s
+            self._resume()
+
+    def _resume(self) -> None:
+        self._clocks.resumed_s = time.perf_counter()
+        self._clocks.processor_s = time.thread_time()
 
     def _awaited(self) -> bool:
         return self._failure is None and bool(self._working)
@@ -354,10 +351,6 @@ class Line:
 
 def _is_turn(tickets: list[int], ticket: int) -> bool:
     return tickets[1] == ticket
-
-
-def _may_begin(working: list[int], limit: int, is_ready: Callable[[T], bool], item: T) -> bool:
-    return working[0] < limit and is_ready(item)
 
 
 def is_stage_left_behind(wait_s: float = 0.2) -> bool:

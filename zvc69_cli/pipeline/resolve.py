@@ -43,7 +43,7 @@ ENCODE_SETTINGS: Final = (
     InputSettings,
     ReportSettings,
 )
-DECODE_SETTINGS: Final = (RunSettings, OutputSettings, DecodeSettings)
+DECODE_SETTINGS: Final = (RunSettings, FlightSettings, OutputSettings, DecodeSettings)
 
 # What chooses other values: typed, or set in the environment, or said in a config file.
 CHOOSERS: Final = ("preset", "tune")
@@ -92,6 +92,7 @@ class DecodeOptions:
     """Everything that a decode is asked for; nothing here changes a pixel."""
 
     run: RunSettings = field(default_factory=RunSettings)
+    flight: FlightSettings = field(default_factory=FlightSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     part: DecodeSettings = field(default_factory=DecodeSettings)
 
@@ -193,7 +194,10 @@ def resolve_decode(explicit: Mapping[str, Any], environment: Mapping[str, str]) 
     merged = _merge((environment_layer(environment, known), typed_layer(explicit, known)))
     values = {name: choice.value for name, choice in merged.items()}
     return DecodeOptions(
-        run=_fill(RunSettings, values), output=_fill(OutputSettings, values), part=_fill(DecodeSettings, values)
+        run=_fill(RunSettings, values),
+        flight=_fill(FlightSettings, values),
+        output=_fill(OutputSettings, values),
+        part=_fill(DecodeSettings, values),
     )
 
 

@@ -25,12 +25,12 @@ class DecodeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlightSettings:
-    """How much of one video is worked on at the same time; the stream is the same whatever it is."""
+    """How much of one video is worked on at the same time; stream and pictures are the same whatever it is."""
 
     jobs: int = flag(
         1,
-        "GOPs that are coded at the same time. More keep a GPU busy where one GOP's frames wait for each other; the "
-        "frames of all of them are held in memory, so keyframes should not be far apart.",
+        "GOPs that are worked on at the same time. More keep a GPU busy where one GOP's frames wait for each other; "
+        "the frames of all of them are held in memory, so keyframes should not be far apart.",
         unit="GOPs",
         low=1,
         high=64,

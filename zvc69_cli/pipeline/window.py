@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from zvc69_cli.pipeline.queues import Channel, Line
+from zvc69_cli.pipeline.queues import Halted, Inlet, Line
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,12 +62,19 @@ class Window(Generic[T]):
         return self._end is not None
 
     def put(self, item: T) -> None:
-        """Hand an item in, waiting for room; raises Halted when the line has stopped."""
+        """Hand an item in, waiting for room; raises Halted when the line has stopped or this was closed."""
         weight = self._weigh(item)
         with self._line.changed:
             self._line.wait_until(
-                lambda: self._end is not None or not self._weights or self._weight + weight <= self._capacity
+                lambda: (
+                    self._is_closed
+                    or self._end is not None
+                    or not self._weights
+                    or self._weight + weight <= self._capacity
+                )
             )
+            if self._is_closed:
+                raise Halted
             if self._is_cutting and self._end is None and self._may_end_before(item):
                 self._end = self._taken
             if self._end is not None:
@@ -84,16 +91,30 @@ class Window(Generic[T]):
             self._is_closed = True
             self._line.changed.notify_all()
 
-    def serve(self, name: str, work: Callable[[T], R], into: Channel[Numbered[R]], threads: int) -> None:
-        """Add the stage to the line: results come as they are done, each with its item's number."""
-        self._line.work(name, lambda: self._work(work, into), into.close, threads)
+    def serve(
+        self,
+        name: str,
+        work: Callable[[T], R],
+        into: Inlet[Numbered[R]],
+        threads: int,
+        *,
+        handed_on: Callable[[T], None] = lambda item: None,
+    ) -> None:
+        """Add the stage to the line: results come as they are done, each with its item's number.
+
+        handed_on  called with an item when its result is with the next stage, and the lock held
+        """
+        self._line.work(name, lambda: self._work(work, into, handed_on), into.close, threads)
         self._line.on_stop(self._cut)
 
-    def _work(self, work: Callable[[T], R], into: Channel[Numbered[R]]) -> None:
+    def _work(self, work: Callable[[T], R], into: Inlet[Numbered[R]], handed_on: Callable[[T], None]) -> None:
         while (chosen := self._choose()) is not None:
             result = work(chosen.item)
-            if self._settle(chosen.number):
+            if self._end is None or chosen.number < self._end:
                 into.put(Numbered(number=chosen.number, item=result))
+            with self._line.changed:
+                handed_on(chosen.item)
+                self._settle(chosen.number)
 
     def _choose(self) -> Numbered[T] | None:
         """The first item that is ready; None where there will never be one."""
@@ -113,16 +134,14 @@ class Window(Generic[T]):
             del self._pending[found[0].number]
             return found[0]
 
-    def _settle(self, number: int) -> bool:
-        """An item is done; returns whether it is to come out."""
-        with self._line.changed:
-            self._done.add(number)
-            while self._first in self._done:
-                self._done.remove(self._first)
-                self._weight -= self._weights.pop(self._first)
-                self._first += 1
-            self._line.changed.notify_all()
-            return self._end is None or number < self._end
+    def _settle(self, number: int) -> None:
+        """An item is done; with the lock held."""
+        self._done.add(number)
+        while self._first in self._done:
+            self._done.remove(self._first)
+            self._weight -= self._weights.pop(self._first)
+            self._first += 1
+        self._line.changed.notify_all()
 
     def _cut(self) -> None:
         """Leave out what comes behind the next boundary that nobody has begun."""
