@@ -52,15 +52,13 @@ def pack_string(passes: Sequence[Pass], tables: SymbolTables) -> bytes:
         ordered = each.symbols[order]
         if np.count_nonzero(ordered) != np.count_nonzero(each.symbols):
             raise ValueError("a symbol of a skipped row is not 0")
-        for row, begin, end in rows:
-            symbols = ordered[begin:end]
-            reach = int(tables.reach[row])
-            if max(int(symbols.max()), -int(symbols.min())) > reach:
-                beyond = np.abs(symbols) > reach
-                escapes.extend(symbols[beyond].tolist())
-                symbols[beyond] = reach + 1
-            symbols += reach
-            groups.append((row, symbols))
+        reach = _reaches(rows, tables)
+        beyond = np.abs(ordered) > reach
+        if beyond.any():
+            escapes.extend(ordered[beyond].tolist())
+            ordered[beyond] = reach[beyond] + 1
+        ordered += reach
+        groups.extend((row, ordered[begin:end]) for row, begin, end in rows)
     farthest = max(map(abs, escapes), default=0)
     if farthest > SYMBOL_LIMIT:
         raise ValueError(f"symbol {farthest} is beyond {SYMBOL_LIMIT}")
@@ -99,12 +97,11 @@ class StringReader:
         order, rows = _groups(indexes, self._tables.skip_below)
         ordered = np.empty(len(order), np.int32)
         for row, begin, end in rows:
-            reach = int(self._tables.reach[row])
-            letters = self._coder.decode(self._tables.models[row], end - begin)
-            ordered[begin:end] = letters - reach
-            if letters.max() > 2 * reach:
-                for position in np.flatnonzero(letters > 2 * reach):
-                    ordered[begin + position] = self._escapes.read(reach)
+            ordered[begin:end] = self._coder.decode(self._tables.models[row], end - begin)
+        reach = _reaches(rows, self._tables)
+        ordered -= reach
+        for position in np.flatnonzero(ordered > reach):
+            ordered[position] = self._escapes.read(int(reach[position]))
         symbols[order] = ordered
         return symbols
 
@@ -135,6 +132,14 @@ def _groups(indexes: U8, skip_below: int) -> tuple[NDArray[np.intp], list[_Group
             groups.append(_Group(row, begin, begin + size))
             begin += size
     return order, groups
+
+
+def _reaches(groups: Sequence[_Group], tables: SymbolTables) -> I32:
+    """How far the table of each symbol goes, int32 [coded]."""
+    reaches: I32 = np.repeat(
+        tables.reach[[each.row for each in groups]], [each.end - each.begin for each in groups]
+    )
+    return reaches
 
 
 def _pack_escapes(symbols: Sequence[int]) -> bytes:
