@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from zvc69_cli.frames import is_valid_resolution as is_valid_resolution
     from zvc69_cli.pipeline.estimate import Estimate as Estimate
     from zvc69_cli.pipeline.estimate import estimate_bitrate as estimate_bitrate
+    from zvc69_cli.pipeline.pace import Pace as Pace
+    from zvc69_cli.pipeline.pipelined import PipelinedEncoder as PipelinedEncoder
+    from zvc69_cli.pipeline.pipelined import PipelineStats as PipelineStats
+    from zvc69_cli.pipeline.pipelined import TimedPacket as TimedPacket
     from zvc69_cli.pipeline.resolve import EncodeOptions as EncodeOptions
     from zvc69_cli.pipeline.sessions import Decoder as Decoder
     from zvc69_cli.pipeline.sessions import Encoder as Encoder
@@ -41,11 +45,15 @@ _HOMES: Final = {
     "Encoder": "pipeline.sessions",
     "Estimate": "pipeline.estimate",
     "Frame": "frames",
+    "Pace": "pipeline.pace",
     "Packet": "frames",
+    "PipelineStats": "pipeline.pipelined",
+    "PipelinedEncoder": "pipeline.pipelined",
     "RunSettings": "runtime.settings",
     "StreamHeader": "container.layout",
     "StreamReader": "container.reader",
     "StreamWriter": "container.writer",
+    "TimedPacket": "pipeline.pipelined",
     "VideoFile": "pipeline.video_file",
     "VideoFormat": "frames",
     "Warmth": "pipeline.warmup",

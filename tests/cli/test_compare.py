@@ -35,6 +35,22 @@ def test_a_stream_is_measured_against_its_source(here):
     assert any("MS-SSIM is left out" in each for each in one["missing"])
 
 
+@pytest.mark.parametrize("names", [("-", "a.zvc69"), ("in.y4m", "-")])
+def test_one_of_the_two_may_come_from_a_pipe(here, names):
+    piped = (here / "in.y4m").read_bytes() if names[0] == "-" else zvc69("decode", "a.zvc69", "-").stdout_bytes
+    due = json.loads(zvc69("compare", "in.y4m", "a.zvc69", "--json").stdout)["distorted"][0]
+    done = zvc69("compare", *names, "--json", stdin=piped)
+    assert done.exit_code == 0, done.stderr
+    (one,) = json.loads(done.stdout)["distorted"]
+    assert one["per_frame"] == due["per_frame"]
+    assert (one["size_bytes"] == 0) == (names[1] == "-")
+
+
+def test_a_stream_in_a_pipe_is_told_how_it_can_be_compared(here):
+    done = zvc69("compare", "in.y4m", "-", "--no-progress", stdin=(here / "a.zvc69").read_bytes())
+    refused(done, 3, "standard input")
+
+
 def test_the_table_has_a_column_for_each_and_the_source_equals_itself(here):
     done = zvc69("compare", "in.y4m", "in.y4m", "a.zvc69", "b.zvc69")
     assert done.exit_code == 0, done.stderr

@@ -286,6 +286,9 @@ CHANGES = {
     "frame-headers": lambda shown: _more(
         shown.encode("--frame-headers", "full")["stream_bytes"], shown.encode()["stream_bytes"]
     ),
+    "refine": lambda shown: _differ(
+        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "4")["bytes"]
+    ),
     "rounding": lambda shown: _differ(
         shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--rounding", "nearest")["bytes"]
     ),
@@ -318,6 +321,10 @@ CHANGES = {
     "passes": lambda shown: _differ(
         shown.encode("--bitrate", "12")["bytes"], shown.encode("--bitrate", "12", "--passes", "2")["bytes"]
     ),
+    "qcomp": lambda shown: _differ(
+        shown.encode("--bitrate", "12", "--passes", "2", "--qcomp", "1")["bytes"],
+        shown.encode("--bitrate", "12", "--passes", "2", "--qcomp", "0")["bytes"],
+    ),
     "slow-firstpass": lambda shown: first_searches(shown),
     "target-size": lambda shown: _more(shown.size("--target-size", "6k"), shown.size("--target-size", "3k")),
     "target-psnr": lambda shown: _more(
@@ -330,6 +337,7 @@ CHANGES = {
     "qpfile": lambda shown: qpfile(shown),
     "device": device,
     "threads": threads,
+    "jobs": lambda shown: jobs(shown),
     **{name: partial(run_setting, name=name) for name in RUN_CHANGES},
     "seek": lambda shown: _equal(shown.encode("--seek", "16")["frames"], 8),
     "frames": lambda shown: _equal(shown.encode("--frames", "5")["frames"], 5),
@@ -358,6 +366,15 @@ def quantisers(shown):
     one, three = (shown.encode("--qp", given)["info"]["per_frame"] for given in ("20", "10:20:60"))
     assert {each["kind"]: each["q"] for each in three} == {"I": 53, "P": 43, "B": 3}
     assert {each["q"] for each in one if each["kind"] == "P"} == {43}
+
+
+def jobs(shown):
+    """The same bytes, from more frames at the same time."""
+    flags = ("--keyint", "6", "--bframes", "0", "--threads", "1")
+    one, three = (shown.encode(*flags, "--jobs", count) for count in ("1", "3"))
+    assert one["bytes"] == three["bytes"]
+    threads = [{stage["name"]: stage["threads"] for stage in each["stages"]} for each in (one, three)]
+    assert [each["quantise"] for each in threads] == [1, 3]
 
 
 def searches(shown):
@@ -484,9 +501,18 @@ def decode_subtitles(shown):
     assert "subtitle" not in carried(shown, "--no-subtitles", source="titled.mkv")
 
 
+def decode_jobs(shown):
+    """The same pictures, their symbols from more threads."""
+    out = shown.encode("--keyint", "6", "--bframes", "0", "--threads", "1")["out"]
+    assert shown.decode(out, "one.y4m") == shown.decode(out, "three.y4m", "--jobs", "3")
+    done = zvc69("decode", out, shown.folder / "three.y4m", "-y", "--json", "--jobs", "3")
+    assert {each["name"]: each["threads"] for each in json.loads(done.stdout)["stages"]}["parse"] == 3
+
+
 DECODE_CHANGES = {
     "device": decode_device,
     "threads": decode_device,
+    "jobs": decode_jobs,
     **{name: partial(decode_run_setting, name=name) for name in RUN_CHANGES},
     "seek": lambda shown: _more(len(decoded(shown)), len(decoded(shown, "back.y4m", "--seek", "16"))),
     "frames": lambda shown: _more(len(decoded(shown)), len(decoded(shown, "back.y4m", "--frames", "3"))),

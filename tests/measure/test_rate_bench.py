@@ -47,7 +47,17 @@ def test_the_summary_leaves_out_what_could_not_be_had_and_weighs_two_passes():
     ]
     lines = list(summary(results))
     assert "abr: 1 encodes, worst miss +2.00 % (a), 0 underflows" in lines
-    assert "two passes against one: +0.250 dB on average" in lines
+    assert "two passes against one: +0.250 dB on average of 1, at equal rates" in lines
+
+
+def test_two_passes_are_weighed_at_equal_rates():
+    results = [
+        RESULT,  # 30 dB at 102 kbps, and 33 at twice that
+        replace(RESULT, asked_kbps=200, got_kbps=204, psnr_db=33.0),
+        replace(RESULT, mode="two-pass", got_kbps=51, psnr_db=27.5),
+        replace(RESULT, mode="two-pass", asked_kbps=200, got_kbps=204, psnr_db=33.5, unreachable="no"),
+    ]
+    assert "two passes against one: +0.500 dB on average of 1, at equal rates" in list(summary(results))
 
 
 @examples(max_examples=100, deadline=None)

@@ -9,6 +9,8 @@ from zvc69_cli.codec.rate_model import HIGHEST_BASE, LOWEST_BASE, Demand, Expect
 from zvc69_cli.codec.rate_target import RateTarget
 
 _STEP: Final = 3.0  # indexes that the base moves from one group to the next
+_LAST_STEP: Final = 5.0  # where little is left to make good in
+_LAST_S: Final = 2.0
 _FREE_STEP: Final = 12.0  # at the beginning and at cuts
 _FREE_GROUPS: Final = 3
 _LEAST_SHARE: Final = 0.4  # of the rate, that is left to the frames to come whatever the ones before took
@@ -76,6 +78,10 @@ class RatePlan:
             self._rest.remove(self._rest_frames[self._rest_begin])
             self._rest_begin += 1
 
+    def end_after(self, frames: int) -> None:
+        """No more than these frames are to get their q: what a pipe says only where it ends."""
+        self._total_frames = self._frames_gone + frames
+
     def pass_by(self, frames: int, duration_s: float) -> None:
         """A group has its q."""
         self._frames_gone += frames
@@ -119,11 +125,16 @@ class RatePlan:
         demands = [(frames, 1.0), *self._behind(window, window_s, horizon_s, ratio)]
         base = base_for(rate * horizon_s * share, *demands)
         self._watch_reach(rate, frames, window_s)
-        is_free = is_cut or self._groups < _FREE_GROUPS
-        step = _FREE_STEP if is_free else _STEP
-        if self._rest_frames is not None and not self._groups:
-            step = HIGHEST_BASE - LOWEST_BASE
+        step = self._step(horizon_s, is_cut=is_cut)
         return min(self.base + step, max(self.base - step, base))
+
+    def _step(self, horizon_s: float, *, is_cut: bool) -> float:
+        """By how much the base may differ from the last group's."""
+        if not self._groups:  # it begins where the settings' usual quality is, which says nothing of a rate
+            return HIGHEST_BASE - LOWEST_BASE
+        if is_cut or self._groups < _FREE_GROUPS:
+            return _FREE_STEP
+        return _LAST_STEP if self._total_frames is not None and horizon_s < _LAST_S else _STEP
 
     def _rate(self, window_s: float) -> float | None:
         """Bits a second for the frames; of a size, what copied streams go on taking is left out."""

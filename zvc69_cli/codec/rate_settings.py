@@ -15,6 +15,7 @@ from zvc69_cli.flags import check_flags, flag
 MODES: Final = ("crf", "qp", "bitrate", "target_size", "target_psnr", "target_ssim", "target_vmaf")
 LEAST_KBPS: Final = 1
 MOST_KBPS: Final = 10_000_000
+DEFAULT_QCOMP: Final = 0.6  # x265's
 USUAL_BUFFER_S: Final = 1.0  # of a constant bitrate whose buffer nobody gave
 _DEFAULT_INIT: Final = 0.9
 _KILO: Final = {"": 1.0, "b": 0.001, "k": 1.0, "m": 1000.0, "g": 1_000_000.0}
@@ -59,7 +60,14 @@ class RateSettings:
     stats: str = flag("", "File of what the first of two passes saw. Without it, OUT.stats.")
     passes: int = flag(1, "Passes over the input in one go; 2 needs a file to read twice.", low=1, high=2)
     slow_firstpass: bool = flag(
-        False, "Search motion in the first of two passes as --motion-search says; else as fast as can be."
+        False,
+        "Search motion and refine in the first of two passes as in the second; else it is as fast as can be.",
+    )
+    qcomp: float = flag(
+        DEFAULT_QCOMP,
+        "In a second pass, how far bits follow complexity: 1 is one quality, 0 the same bits for every part.",
+        low=0,
+        high=1,
     )
     target_size: str = flag(
         "", "Size of the whole file, instead of --bitrate: 20M, 700k, 8000000.", unit="bytes"

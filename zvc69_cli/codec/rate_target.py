@@ -21,12 +21,14 @@ class RateTarget:
     buffer       None where there is none
     is_constant  whether the buffer is to be neither empty nor full
     total_bits   of the frames and of what is copied along; None where no size is asked for
+    qcomp        of a second pass: bits of a part go with its complexity to this power
     """
 
     bits_per_s: float | None = None
     buffer: Buffer | None = None
     is_constant: bool = False
     total_bits: float | None = None
+    qcomp: float = 1.0
 
     @classmethod
     def of(cls, rate: RateSettings, duration_s: float | None = None) -> RateTarget:
@@ -44,7 +46,10 @@ class RateTarget:
             )
         kbps, size = rate.bitrate_kbps, rate.target_bytes
         target = cls(
-            bits_per_s=None if kbps is None else kbps * 1000, buffer=buffer, is_constant=rate.is_constant
+            bits_per_s=None if kbps is None else kbps * 1000,
+            buffer=buffer,
+            is_constant=rate.is_constant,
+            qcomp=rate.qcomp,
         )
         if size is None:
             return target

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from zvc69_cli.codec.complexity import evened
 from zvc69_cli.codec.gop import PlannedFrame, group_frames, usual_q
 from zvc69_cli.codec.lookahead import FrameCosts, Lookahead
 from zvc69_cli.codec.pass_log import PassFrame, PassLog
@@ -96,12 +97,13 @@ class RateControl:
         self._ahead = codec.rc_lookahead if self._looks or target.buffer is not None else 0
         self._lookahead = Lookahead(video.peak)
         self._model = SizeModel(1 if log else video.width * video.height)
+        self._logged = [] if log is None else _all_expected(log, target.qcomp)
         self._plan = RatePlan(
             target,
             frame_s=self._frame_s,
             base=base_q_256 / Q_UNIT,
             total_frames=len(log.frames) if log else total_frames,
-            rest=None if log is None else _all_expected(log),
+            rest=None if log is None else self._logged,
         )
         self._held: deque[_Held] = deque()
         self._under_way: deque[_Held] = deque()
@@ -133,8 +135,9 @@ class RateControl:
         cost, costs = 1.0, None
         offset = float(usual_q(planned.kind, planned.temporal_layer, self._codec))
         if self._log is not None:
-            found = self._log.frame(planned.coding_index, planned.kind)
-            cost, offset = _weight(found), found.offset
+            self._log.frame(planned.coding_index, planned.kind)  # refuses another video's
+            found = self._logged[planned.coding_index]
+            cost, offset = found.weight, found.offset
             self._plan.arrive()
         elif self._looks:
             costs = self._lookahead.look(planned)
@@ -170,6 +173,8 @@ class RateControl:
         """
         for size in sizes:
             self._learn(size)
+        if at_end:
+            self._plan.end_after(len(self._held))
         group = [self._held.popleft() for _ in range(self._group_length(at_end=at_end))]
         if self._prefers:
             self._prefer([*group, *self._held])
@@ -199,7 +204,7 @@ class RateControl:
                 return number
         is_alone = bool(self._held) and self._held[0].planned.kind is FrameKind.I
         # Frames are planned in whole groups; only who looks at what follows one has to wait for the next.
-        waits = self.needs_sizes or self._prefers or self._target.buffer is not None
+        waits = self.needs_sizes or self._prefers
         return len(self._held) if at_end or is_alone or not waits else 0
 
     def _learn(self, size: CodedSize) -> None:
@@ -274,12 +279,17 @@ class RateControl:
         ]
 
 
-def _all_expected(log: PassLog) -> list[Expected]:
-    """What the first pass says of every frame."""
-    return [
+def _all_expected(log: PassLog, qcomp: float) -> list[Expected]:
+    """What the first pass says of every frame, moved so that easy and hard parts share the bits."""
+    frames = [
         Expected(rate_class=class_of(each.kind, each.temporal_layer), weight=_weight(each), offset=each.offset)
         for each in log.frames
     ]
+    if not frames:
+        return []
+    base = sum(each.q_256 / Q_UNIT - each.offset for each in log.frames) / len(frames)
+    moves = evened(frames, base, qcomp)
+    return [replace(each, offset=each.offset + move) for each, move in zip(frames, moves, strict=True)]
 
 
 def _weight(frame: PassFrame) -> float:

@@ -197,9 +197,9 @@ def write_reports(
     text = markdown(about, measurements, comparison, sections)
     print(text, end="")
     if given.markdown is not None:
-        _write(given.markdown, text)
+        write_report(given.markdown, text)
     if given.json is not None:
-        _write(given.json, json_text(about, measurements, comparison, timings))
+        write_report(given.json, json_text(about, measurements, comparison, timings))
     if given.picture is not None:
         draw_curves(panels_of(measurements), given.picture, f"{about.title}; {TESTED} is {about.bundle}")
 
@@ -257,7 +257,8 @@ def listed(numbers: Iterable[float]) -> str:
     return " ".join(f"{number:g}" for number in numbers)
 
 
-def _write(path: Path, text: str) -> None:
+def write_report(path: Path, text: str) -> None:
+    """Write a text; raises OutputError."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as cause:

@@ -14,12 +14,13 @@ from zvc69_cli.frames import Frame, VideoFormat
 from zvc69_cli.measure.clips import owned
 from zvc69_cli.measure.meters import Meters
 from zvc69_cli.measure.metrics import psnr_611
-from zvc69_cli.measure.pairs import Pairs, Video, is_zvc69, parts_of, refuse_pipe
+from zvc69_cli.measure.pairs import Pairs, Video, is_zvc69, parts_of, refuse_pipe_twice
 from zvc69_cli.measure.quality import Quality
 from zvc69_cli.measure.settings import ALL, MetricSettings, PairSettings
 from zvc69_cli.media.settings import InputSettings
 from zvc69_cli.pipeline.engine import Engines
 from zvc69_cli.pipeline.inspect import FrameFacts, inspect
+from zvc69_cli.pipeline.places import PIPE
 from zvc69_cli.pipeline.stats import Progress, Watch, bitrate_kbps
 from zvc69_cli.runtime.settings import RunSettings
 
@@ -40,7 +41,7 @@ class WorstFrame:
 class Compared:
     """One video held against the reference.
 
-    size_bytes    of the file, whatever else is in it
+    size_bytes    of the file, whatever else is in it; 0 for a pipe
     bitrate_kbps  of that file over the whole of its own length; 0 where that is not known
     stored        what a .zvc69 holds of its frames, as watched; empty of others and where only a part was compared
     notes         what was changed to make the two fit
@@ -72,8 +73,7 @@ def compare_files(
     raises  UsageError, InputError, DamagedStream, RuntimeUnavailable; where a measure was asked for by name and
             cannot be had, too
     """
-    for name in (reference, *distorted):
-        refuse_pipe(name)
+    refuse_pipe_twice(reference, distorted)
     results: list[Compared] = []
     first, second = parts_of(part, pairing)
 
@@ -118,7 +118,7 @@ def _compared(
     return Compared(
         name=distorted.name,
         video=distorted.video,
-        size_bytes=Path(distorted.name).stat().st_size,
+        size_bytes=0 if distorted.name == PIPE else Path(distorted.name).stat().st_size,
         bitrate_kbps=kbps,
         quality=quality,
         worst=worst,
@@ -142,6 +142,8 @@ def _stored(name: str, frame_count: int) -> tuple[tuple[FrameFacts, ...], float]
 def _container_kbps(name: str) -> float:
     import av
 
+    if name == PIPE:
+        return 0.0
     try:
         with av.open(f"file:{name}") as container:
             duration_s = (container.duration or 0) / av.time_base

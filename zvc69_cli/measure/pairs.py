@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -30,20 +31,21 @@ SAME_RATE: Final = 0.001  # how far two rates may be apart, of the one: 23.976 a
 _SCALING: Final = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 
 
-def refuse_pipe(name: str) -> None:
-    """Raises UsageError for the name of standard input."""
-    if name == PIPE:
+def refuse_pipe_twice(reference: str, distorted: Sequence[str]) -> None:
+    """Raises UsageError where standard input would have to be read more than once."""
+    is_read_again = reference == PIPE and len(distorted) > 1
+    if is_read_again or [reference, *distorted].count(PIPE) > 1:
         raise UsageError(
             PIPE,
-            "is standard input, which cannot be compared: it is read only once",
+            "is standard input, which is read only once",
             "Write the video to a file, and give its name.",
         )
 
 
 class Video:
-    """A file's frames, from a .zvc69 or from anything that PyAV opens; a context manager.
+    """A file's frames, from a .zvc69 or from anything that PyAV opens, or y4m on standard input; a context manager.
 
-    name   of the file
+    name   of the file, or PIPE
     video  true of every frame
     """
 
@@ -51,8 +53,7 @@ class Video:
         self, name: str, part: InputSettings, run: RunSettings, *, engines: Engines | None = None
     ) -> None:
         """Raises UsageError, InputError, DamagedStream, UnknownBundle, RuntimeUnavailable."""
-        refuse_pipe(name)
-        check_input(name, Pipes())
+        check_input(name, Pipes(stdin=getattr(sys.stdin, "buffer", None)))
         self.name = name
         self._stack = ExitStack()
         self._frames: Iterator[Frame]
@@ -88,6 +89,9 @@ class Video:
 
 
 def is_zvc69(name: str) -> bool:
+    """Whether a file is one; what comes on standard input is looked at where it is read."""
+    if name == PIPE:
+        return False
     try:
         with Path(name).open("rb") as file:
             return file.read(len(ALREADY_CODED)) == ALREADY_CODED

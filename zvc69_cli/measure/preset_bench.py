@@ -19,9 +19,8 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from zvc69_cli.codec.settings import MAX_Q, Q_LEVELS, CodecSettings
-from zvc69_cli.errors import OutputError
 from zvc69_cli.flags import flags_of
-from zvc69_cli.measure.bench import add_machine_flags, frame_limit, measured, run_command
+from zvc69_cli.measure.bench import add_machine_flags, frame_limit, measured, run_command, write_report
 from zvc69_cli.measure.clips import VIDEOS, find_clips, read_clip
 from zvc69_cli.measure.comparison import Row, compare
 from zvc69_cli.measure.one_engine import OneEngine, bundle_of
@@ -55,7 +54,7 @@ def _run(given: argparse.Namespace) -> None:
     text = table(measurements, {name: each[0] for name, each in points.items()}, machine)
     print(text, end="")
     if given.markdown is not None:
-        _write(given.markdown, text)
+        write_report(given.markdown, text)
     if given.estimates is not None:
         facts = {
             "schema": SCHEMA,
@@ -64,7 +63,7 @@ def _run(given: argparse.Namespace) -> None:
             "machine": machine,
             "tables": estimates(measurements),
         }
-        _write(given.estimates, json.dumps(facts, indent=1) + "\n")
+        write_report(given.estimates, json.dumps(facts, indent=1) + "\n")
 
 
 def _points(given: argparse.Namespace, name: str) -> list[EncodeOptions]:
@@ -165,13 +164,6 @@ def _sets(settings: CodecSettings) -> str:
 
 def _shown(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        raise OutputError(str(path), f"cannot be written: {cause}", "Name another file.") from cause
 
 
 def _parser() -> argparse.ArgumentParser:

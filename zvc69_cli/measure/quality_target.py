@@ -63,7 +63,7 @@ def reach_quality(in_name: str, options: EncodeOptions, engines: Engines | None 
     found = search_crf(probe, goal, TOLERANCES[metric])
     shown = f"{metric.upper()} {found.quality:.3f}{_UNITS[metric]}"
     if found.is_reached:
-        _log.info("crf %g: %s in %d parts", found.crf, shown, len(parts))
+        _log.info("crf %g: %s in %d part%s", found.crf, shown, len(parts), "s" if parts[1:] else "")
     else:
         _log.warning("%s %g cannot be reached: crf %g has %s", metric.upper(), goal, found.crf, shown)
     return _at(options, found.crf)

@@ -1,13 +1,15 @@
 """How rates are kept: `python -m zvc69_cli.measure.rate_bench --data FOLDER` encodes clips at rates and says what came.
 
 Short clips are shown forwards and backwards until they last long enough. For a quick look:
-`--clips foreman_cif --seconds 4 --modes abr,cbr --kbps 400`.
+`--clips foreman_cif --seconds 4 --modes abr,cbr --kbps 400`. With `--results FOLDER` what was encoded is kept, and a run
+that ended goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +21,10 @@ from typing import Any, Final
 from zvc69_cli.errors import UsageError, Zvc69Error
 from zvc69_cli.frames import Frame
 from zvc69_cli.measure.clips import VIDEOS, Clip, find_clips, read_clip
+from zvc69_cli.measure.kept_folder import KeptFolder
 from zvc69_cli.measure.metrics import PlanePsnr, frame_psnr, mean_of
 from zvc69_cli.measure.one_engine import OneEngine, bundle_of
+from zvc69_cli.measure.results import program_hash
 from zvc69_cli.media.y4m import FRAME_MAGIC
 from zvc69_cli.pipeline.crew import USUAL_GROUP_FRAMES, crew_for
 from zvc69_cli.pipeline.encode import encode
@@ -38,6 +42,7 @@ MODES: Final[dict[str, dict[str, Any]]] = {
 }
 BITS_A_SAMPLE: Final = (0.05, 0.15)  # rates that are taken where none are named
 _USUAL_RATE: Final = Fraction(25)
+_USUAL_SLOPE: Final = 2.0  # dB for twice the rate, where a clip was encoded at one rate only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +95,25 @@ def summary(results: Sequence[RateResult]) -> Iterator[str]:
                 f"{mode}: {len(found)} encodes, worst miss {worst.miss_percent:+.2f} % ({worst.clip}), "
                 f"{sum(each.underflows for each in found)} underflows"
             )
-    one = {(each.clip, each.asked_kbps): each.psnr_db for each in results if each.mode == "abr"}
-    two = {(each.clip, each.asked_kbps): each.psnr_db for each in results if each.mode == "two-pass"}
-    gains = [two[key] - one[key] for key in one.keys() & two.keys()]
+    gains = list(_gains(results))
     if gains:
-        yield f"two passes against one: {sum(gains) / len(gains):+.3f} dB on average"
+        mean = sum(gains) / len(gains)
+        yield f"two passes against one: {mean:+.3f} dB on average of {len(gains)}, at equal rates"
+
+
+def _gains(results: Sequence[RateResult]) -> Iterator[float]:
+    """What two passes give over one at the same asked rate, dB, less what a difference of the rates that came gives."""
+    one = {(each.clip, each.asked_kbps): each for each in results if each.mode == "abr"}
+    for two in results:
+        other = one.get((two.clip, two.asked_kbps))
+        if two.mode != "two-pass" or other is None or two.unreachable or other.unreachable:
+            continue
+        curve = sorted(
+            (math.log2(each.got_kbps), each.psnr_db) for each in one.values() if each.clip == two.clip
+        )
+        (low, worst), (high, best) = curve[0], curve[-1]
+        slope = (best - worst) / (high - low) if high > low else _USUAL_SLOPE
+        yield two.psnr_db - other.psnr_db - slope * math.log2(two.got_kbps / other.got_kbps)
 
 
 def _run(given: argparse.Namespace) -> Iterator[RateResult]:
@@ -103,7 +122,9 @@ def _run(given: argparse.Namespace) -> Iterator[RateResult]:
         if mode not in MODES:
             raise UsageError("--modes", f"there is no mode {mode!r}", f"The modes are {', '.join(MODES)}.")
     run = RunSettings(device=given.device, threads=given.threads)
-    engines = OneEngine(load_engine(bundle_of(given.bundle), crew_for(run, USUAL_GROUP_FRAMES).networks))
+    bundle = bundle_of(given.bundle)
+    engines = OneEngine(load_engine(bundle, crew_for(run, USUAL_GROUP_FRAMES).networks))
+    kept = KeptFolder(given.results, "--results")
     print(
         f"{'clip':24}{'mode':10}{'asked':>9}{'got':>9}{'miss %':>8}{'peak':>9}{'least':>8}{'under':>6}{'dB':>8}"
     )
@@ -114,7 +135,14 @@ def _run(given: argparse.Namespace) -> Iterator[RateResult]:
             write_y4m(long, clip, given.seconds)
             for kbps in rates_of(clip, given.kbps):
                 for mode in modes:
-                    result = measure(long, clip.name, mode, kbps, engines, run)
+                    of_whom = f"{program_hash()} {bundle.sha256.hex()} {run.device}"
+                    key = f"{of_whom} {clip.content_hash} {given.seconds} {mode} {kbps}"
+                    found = kept.find(key)
+                    if found is None:
+                        result = measure(long, clip.name, mode, kbps, engines, run)
+                        kept.keep(key, asdict(result))
+                    else:
+                        result = RateResult(**found[0])
                     print(_line(result), flush=True)
                     yield result
 
@@ -196,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="NAME|FOLDER", help="(%(default)s)")
     parser.add_argument("--device", default="cpu", help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="0 is every core (%(default)s)")
+    parser.add_argument("--results", type=Path, metavar="FOLDER", help="keeps what was encoded")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     return parser
 

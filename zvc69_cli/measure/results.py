@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zvc69_cli.errors import OutputError
+from zvc69_cli.measure.kept_folder import KeptFolder
 from zvc69_cli.measure.peers import CodedFrame
 from zvc69_cli.measure.quality import Quality, Series
 
@@ -65,45 +64,21 @@ class Results:
     """A folder of encodes; None keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as cause:
-                raise OutputError(
-                    str(folder), f"cannot be made: {cause.strerror}", "Name another --results folder."
-                ) from cause
+        self._kept = KeptFolder(folder, "--results")
 
     def find(self, key: str) -> Encode | None:
         """What was measured under this key; None where nothing readable is kept."""
-        if self._folder is None:
-            return None
+        kept = self._kept.find(key)
         try:
-            path = self._path(self._folder, key)
-            document = json.loads(path.read_text(encoding="utf-8"))
-            return _encode_of(document, path.with_suffix(".png").read_bytes())
-        except (OSError, ValueError, TypeError, AttributeError, KeyError):
-            return None  # never measured, cut short, or of another version: measured again
+            return _encode_of(*kept) if kept is not None and kept[1] else None
+        except (TypeError, AttributeError, KeyError):
+            return None  # of another version: measured again
 
     def keep(self, key: str, encode: Encode) -> None:
-        """Keep an encode; under a temporary name first, so that an interruption leaves no half of one."""
-        if self._folder is None:
-            return
-        path = self._path(self._folder, key)
+        """Keep an encode; raises OutputError."""
         document = asdict(replace(encode, crop_png=b""))
         del document["crop_png"], document["is_kept"]
-        try:
-            path.with_suffix(".png").write_bytes(encode.crop_png)
-            unfinished = path.with_suffix(".part")
-            unfinished.write_text(json.dumps(document), encoding="utf-8")
-            unfinished.replace(path)
-        except OSError as cause:
-            raise OutputError(
-                str(path), f"cannot be written: {cause.strerror}", "Name another --results folder."
-            ) from cause
-
-    def _path(self, folder: Path, key: str) -> Path:
-        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+        self._kept.keep(key, document, encode.crop_png)
 
 
 def _encode_of(document: Any, crop_png: bytes) -> Encode:

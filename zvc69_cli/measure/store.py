@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from zvc69_cli.errors import OutputError
+from zvc69_cli.measure.kept_folder import KeptFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,32 +82,16 @@ class Store:
     """A folder of measurements; None keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as cause:
-                raise OutputError(
-                    str(folder), f"cannot be made: {cause}", "Name another --cache folder."
-                ) from cause
+        self._kept = KeptFolder(folder, "--cache")
 
     def find(self, content_hash: str, settings: str) -> Measurement | None:
         """What was measured for this content and these settings; None where nothing readable is kept."""
-        if self._folder is None:
-            return None
+        kept = self._kept.find(f"{content_hash} {settings}")
         try:
-            return measurement_of(json.loads(self._path(self._folder, content_hash, settings).read_text()))
-        except (OSError, ValueError, TypeError, AttributeError, KeyError):
-            return None  # never measured, cut short, or of another version: measured again
+            return None if kept is None else measurement_of(kept[0])
+        except (TypeError, AttributeError, KeyError):
+            return None  # of another version: measured again
 
     def keep(self, content_hash: str, settings: str, measurement: Measurement) -> None:
-        """Write a measurement under a temporary name first, so that an interruption leaves no half of one."""
-        if self._folder is None:
-            return
-        path = self._path(self._folder, content_hash, settings)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps(asdict(measurement)))
-        unfinished.replace(path)
-
-    def _path(self, folder: Path, content_hash: str, settings: str) -> Path:
-        return folder / f"{hashlib.sha256(f'{content_hash} {settings}'.encode()).hexdigest()[:40]}.json"
+        """Keep a measurement; raises OutputError."""
+        self._kept.keep(f"{content_hash} {settings}", asdict(measurement))

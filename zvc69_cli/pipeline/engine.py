@@ -76,6 +76,9 @@ class Engine(Protocol):
     def has_inter(self) -> bool: ...
 
     @property
+    def has_gradients(self) -> bool: ...
+
+    @property
     def device(self) -> str: ...
 
     @property
@@ -133,6 +136,11 @@ class InstalledEngine:
     def has_inter(self) -> bool:
         """Whether the bundle can predict a frame from others."""
         return self.tables.inter is not None and self.networks.has_inter
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether it can say how an error changes with a latent."""
+        return self.networks.has_gradients
 
     @property
     def network_times(self) -> tuple[StageTime, ...]:
@@ -200,10 +208,13 @@ def load_engine(bundle: Bundle, run: RunSettings) -> InstalledEngine:
 
 def possible_settings(engine: Engine, settings: CodecSettings) -> CodecSettings:
     """What the engine can do of what is asked for: intra only where its bundle knows nothing else."""
-    if engine.has_inter or settings.keyint == 1:
-        return settings
-    _log.info("bundle %s codes every frame as a keyframe", engine.bundle_name)
-    return replace(settings, keyint=1, min_keyint=0)
+    if not engine.has_inter and settings.keyint != 1:
+        _log.info("bundle %s codes every frame as a keyframe", engine.bundle_name)
+        settings = replace(settings, keyint=1, min_keyint=0)
+    if not engine.has_gradients and settings.refine:
+        _log.warning("bundle %s has no gradients: latents are not refined", engine.bundle_name)
+        settings = replace(settings, refine=0)
+    return settings
 
 
 def plain_header(engine: Engine, video: VideoFormat, settings: CodecSettings) -> StreamHeader:

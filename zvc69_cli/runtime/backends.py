@@ -28,6 +28,7 @@ from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
 from zvc69_cli.runtime.cuda_graphs import ReplayedSession
 from zvc69_cli.runtime.driver import Gpu
 from zvc69_cli.runtime.providers import GPU_KINDS, PROVIDERS, RTX_PLUGIN, Device, session_providers
+from zvc69_cli.runtime.residence import Place, PlacedSession
 from zvc69_cli.runtime.settings import RunSettings
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,9 @@ class OrtBackend:
                 f"ONNX Runtime fell back to {session.get_providers()[0]}",
                 "Its log (ORT_LOG_SEVERITY_LEVEL=0) says which library is missing; or take `--device cpu`.",
             )
-        return ReplayedSession(session, self.device.number) if self._is_replayed else session
+        if self._is_replayed:
+            return ReplayedSession(session, self.device.number)
+        return placed(session, self.device)
 
 
 class RtxBackend:
@@ -136,7 +139,7 @@ class RtxBackend:
             raise RuntimeUnavailable(
                 f"--device {self.device.name}", f"{RTX_PLUGIN}: {error}", "Take --device cuda."
             ) from error
-        return open_session(self.device, graph, path, options)
+        return placed(open_session(self.device, graph, path, options), self.device)
 
 
 class OpenVinoBackend:
@@ -215,6 +218,11 @@ def open_session(
         raise RuntimeUnavailable(
             f"{device.name}: {graph}", f"ONNX Runtime: {error}", "Try `--device cpu`, or reinstall zvc69."
         ) from error
+
+
+def placed(session: GuardedSession, device: Device) -> Graph:
+    """A session that keeps arrays in the memory of the device that it runs on; on a CPU it is what it is."""
+    return PlacedSession(session, Place("cuda", device.number)) if device.kind in GPU_KINDS else session
 
 
 def run_failure(device: Device, graph: str, error: Exception) -> Exception:

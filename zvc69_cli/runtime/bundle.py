@@ -37,7 +37,11 @@ INTER_GRAPHS: Final = (
     "synthesise_inter",
     *(f"motion_{level}_{order}" for level in range(3) for order in ("error", "first", "second")),
 )
-# Those of them that a decoder does without.
+# How the error of an I and of another picture changes with its latent; a bundle may lack them.
+GRADIENT_GRAPHS: Final = ("gradient", "gradient_inter")
+# A reference's quarter samples, made where it lies; a bundle may lack it.
+SAMPLES_GRAPH: Final = "samples"
+# Those of the inter graphs that a decoder does without.
 ENCODER_GRAPHS: Final = (
     "search_fast",
     "search_full",
@@ -108,6 +112,11 @@ class Bundle:
     def has_inter(self) -> bool:
         """Whether the bundle codes P and B frames."""
         return set(INTER_GRAPHS) <= set(self.graphs)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether latents can be refined by it."""
+        return set(GRADIENT_GRAPHS[: 1 + self.has_inter]) <= set(self.graphs)
 
     @cached_property
     def arrays(self) -> Mapping[str, NDArray[Any]]:
