@@ -10,7 +10,7 @@ from tests.cli.test_commands import refused, zvc69
 from tests.pipeline.engines import write_y4m
 from tests.runtime.test_devices import H200, machine_with
 from zvc69_cli.pipeline import self_test, warmup
-from zvc69_cli.runtime.bundle import CONVOLUTION_GRAPHS, find_bundle
+from zvc69_cli.runtime.bundle import CONVOLUTION_GRAPHS, INT8_GRAPHS, find_bundle
 from zvc69_cli.runtime.cache import EngineCache
 from zvc69_cli.runtime.engines import GraphOpener
 from zvc69_cli.runtime.libraries import has_module
@@ -127,14 +127,14 @@ def test_a_calibration_is_kept_used_and_its_cost_is_told(cache, tmp_path):
     done = engines("calibrate", clip, "--frames", "3", "--threads", "1", "--json")
     assert done.exit_code == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert set(facts["watched"]) == set(CONVOLUTION_GRAPHS)
+    assert set(facts["watched"]) == set(INT8_GRAPHS)
     cost = facts["cost"]
     assert -10 < cost["at_equal_bytes_db"] < 10 and -10 < cost["decoded_db"] < 1
     assert 0.3 < cost["bytes_share"] < 3
     (entry,) = [each for each in cache.entries() if each.kind == "int8"]
     assert entry.key["bundle"] == find_bundle().sha256.hex()
     names = {path.name for path in entry.folder.iterdir()}
-    assert {f"{graph}{form}.onnx" for graph in CONVOLUTION_GRAPHS for form in ("", ".float_bias")} <= names
+    assert {f"{graph}{form}.onnx" for graph in INT8_GRAPHS for form in ("", ".float_bias")} <= names
 
 
 def test_warming_up_loads_proves_and_runs_everything(cache):

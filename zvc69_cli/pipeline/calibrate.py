@@ -20,7 +20,7 @@ from zvc69_cli.pipeline.resolve import EncodeOptions
 from zvc69_cli.pipeline.timed import TimedNetworks
 from zvc69_cli.pipeline.video_file import VideoFile
 from zvc69_cli.runtime.backends import Arrays, Graph
-from zvc69_cli.runtime.bundle import CONVOLUTION_GRAPHS, Bundle
+from zvc69_cli.runtime.bundle import INT8_GRAPHS, Bundle
 from zvc69_cli.runtime.cache import EngineCache
 from zvc69_cli.runtime.engines import CALIBRATION, FOR_TENSORRT, GraphOpener, calibration_key
 from zvc69_cli.runtime.precision import require_onnx, write_int8, write_whole
@@ -86,7 +86,7 @@ def calibrate(
             tell(f"8 bits for {graph}, by {len(seen.kept)} runs of it")
             for name, is_for_it in ((f"{graph}.onnx", False), (f"{graph}{FOR_TENSORRT}.onnx", True)):
                 write_int8(bundle.graph(graph), folder / name, seen.kept, for_tensorrt=is_for_it)
-        for graph in CONVOLUTION_GRAPHS:  # of P and B frames, where no clip had any
+        for graph in INT8_GRAPHS:  # of P and B frames, where no clip had any
             if not (folder / f"{graph}.onnx").exists():
                 for name in (f"{graph}.onnx", f"{graph}{FOR_TENSORRT}.onnx"):
                     write_whole(bundle.graph(graph), folder / name)
@@ -174,7 +174,7 @@ class _WatchingOpener(GraphOpener):
 
     def open(self, graph: str) -> Graph:
         opened = super().open(graph)
-        if graph not in CONVOLUTION_GRAPHS:
+        if graph not in INT8_GRAPHS:
             return opened
         return self.watched.setdefault(graph, _Watched(opened))
 

@@ -20,7 +20,7 @@ from zvc69_cli.runtime.backends import (
     cuda_options,
     tensorrt_options,
 )
-from zvc69_cli.runtime.bundle import CONVOLUTION_GRAPHS, ENGINE_GRAPHS, PRIOR_GRAPHS, Bundle
+from zvc69_cli.runtime.bundle import CONVOLUTION_GRAPHS, ENGINE_GRAPHS, INT8_GRAPHS, PRIOR_GRAPHS, Bundle
 from zvc69_cli.runtime.cache import EngineCache, Key
 from zvc69_cli.runtime.precision import require_onnx, write_fp16
 from zvc69_cli.runtime.providers import GPU_KINDS, Device
@@ -98,7 +98,8 @@ class GraphOpener:
 
     def source(self, graph: str) -> Path:
         """The graph in the precision asked for; raises RuntimeUnavailable where it was not calibrated."""
-        if graph not in CONVOLUTION_GRAPHS or self._run.precision == "fp32":
+        narrowed = {"fp32": (), "fp16": CONVOLUTION_GRAPHS, "int8": INT8_GRAPHS}[self._run.precision]
+        if graph not in narrowed:
             return self._bundle.graph(graph)
         if self._run.precision == "int8":
             form = FOR_TENSORRT if self._device.kind in ("tensorrt", "tensorrt-rtx") else ""

@@ -130,7 +130,7 @@ def write_int8(
     """A graph whose convolutions compute in 8 bits, with the ranges that these inputs show.
 
     Depthwise convolutions stay in float32: they are a hundredth of the work. Ranges are those of all but a
-    hundred-thousandth of the values: with the outermost ones, synthesis loses 0.4 dB on a keyframe instead of 0.2.
+    hundred-thousandth of the values: with the outermost ones, 8 bits cost twice as much.
 
     inputs         what the graph was given in real encodes; read once
     for_tensorrt   symmetric ranges and float biases, which TensorRT wants. Otherwise as ONNX Runtime's CPU provider

@@ -24,8 +24,8 @@ class RunSettings:
     threads: int = flag(0, "Cores of the CPU to work on; 0 is all.", low=0, high=1024)
     precision: str = flag(
         "fp32",
-        "What the networks of pictures compute in, where the device can; the priors stay exact in float32. int8 needs "
-        "`zvc69 engines calibrate` first.",
+        "What the networks of pictures compute in, where the device can; the priors stay exact in float32. int8, for "
+        "analysis and blending, needs `zvc69 engines calibrate` first.",
         choices=PRECISIONS,
     )
     cache: str = flag(
