@@ -162,6 +162,20 @@ def test_a_kit_is_not_made_over_another(tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_cuda_is_found_where_pytorch_brings_it(tmp_path, monkeypatch):
+    for name, file in (("cu13", "libcudart.so.13"), ("cudnn", "libcudnn.so.9"), ("empty", None)):
+        folder = tmp_path / "nvidia" / name / "lib"
+        folder.mkdir(parents=True)
+        if file:
+            (folder / file).touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
+    folders = bare_machine.child_environment(None)["LD_LIBRARY_PATH"].split(":")
+    assert [str(tmp_path / "nvidia" / name / "lib") for name in ("cu13", "cudnn")] == folders[-3:-1]
+    assert folders[-1] == "/mine"
+    assert bare_machine.child_environment(tmp_path)["PYTHONPATH"].split(":")[0] == str(tmp_path)
+
+
 def test_what_bounds_a_run_is_its_busiest_stage():
     stages = [StageTime(name="read", busy_s=1.0), StageTime(name="quantise", busy_s=7.6, threads=4)]
     text = bound_by(2.0, stages, [StageTime(name="search", busy_s=3.0), StageTime(name="prior", busy_s=1.0)])

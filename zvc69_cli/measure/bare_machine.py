@@ -14,6 +14,7 @@ This file is copied into that folder, so it imports nothing but the standard lib
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -293,6 +294,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Install where there is a kit, then prove and measure; returns the exit code."""
     until = time.monotonic() + 60 * asked.minutes
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that a part ends too
     out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
     for name in ("findings.jsonl", "log.txt"):
