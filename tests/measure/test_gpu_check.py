@@ -132,7 +132,8 @@ def test_a_part_larger_than_a_piece_is_refused(tmp_path):
 
 
 def test_a_part_that_hangs_is_stopped_and_what_was_found_is_kept(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bare_machine, "CHECK", "tests.measure.stub_check")
+    for name in ("CHECK", "PAGE"):
+        monkeypatch.setattr(bare_machine, name, "tests.measure.stub_check")
     monkeypatch.chdir(ROOT)
     (tmp_path / "clip.mp4").touch()
     began = time.monotonic()
@@ -220,6 +221,8 @@ def test_the_whole_check_runs_on_the_cpu(tmp_path, monkeypatch):
     speeds = [each for each in result["findings"] if each["part"] == "speed"]
     assert speeds[0]["in"]["frames_per_s"] > 0 and speeds[0]["out"]["frames_per_s"] > 0
     assert any("latency_ms" in each for each in speeds)
-    assert [each["jobs"] for each in speeds if "jobs" in each] == [1, 2, 4]
+    several = [(each["way"], each["jobs"]) for each in speeds if "jobs" in each]
+    assert several == [(way, jobs) for jobs in (1, 2, 4) for way in ("in", "out")]
+    assert all(each["busy"]["quantise"] >= 0 for each in speeds[0]["in"]["timeline"])
     page = (tmp_path / "page.html").read_text()
     assert "Run on the CPU alone" in page and "64x48" in page

@@ -35,6 +35,8 @@ KIT_SCHEMA: Final = "zvc69-gpu-kit/1"
 MANIFEST: Final = "manifest.json"
 SCRIPT: Final = "check.py"
 CHECK: Final = "zvc69_cli.measure.gpu_check"
+PAGE: Final = "zvc69_cli.measure.gpu_page"
+PAGE_S: Final = 60
 CHUNK_BYTES: Final = 1 << 20
 
 # Of the minutes that are left when a part begins; the last one may have all that the others left over.
@@ -274,9 +276,14 @@ class Run:
         unfinished = result.with_name("result.json.part")
         unfinished.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         unfinished.replace(result)
-        command = [sys.executable, "-m", CHECK, "page", str(result), "--out", str(self._out / "page.html")]
+        command = [sys.executable, "-m", PAGE, str(result), str(self._out / "page.html")]
         with self._log.open("ab") as log:
-            subprocess.run(command, env=self._environment, stdout=log, stderr=log, timeout=60, check=False)
+            try:
+                subprocess.run(
+                    command, env=self._environment, stdout=log, stderr=log, timeout=PAGE_S, check=False
+                )
+            except subprocess.TimeoutExpired:  # what was measured is in result.json
+                log.write(f"the page was not made within {PAGE_S} s\n".encode())
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
