@@ -182,6 +182,8 @@ def test_a_dry_run_of_several_writes_nothing(here):
     done = zvc69("encode", "a.y4m", "b.y4m", "--output-dir", "out", "--dry-run")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.count("Nothing was written.") == 2
+    told = zvc69("encode", "a.y4m", "b.y4m", "--output-dir", "out", "--dry-run", "--json")
+    assert [json.loads(line)["frames"] for line in told.stdout.splitlines()] == [4, 5]
     assert names(here / "out") == []
 
 

@@ -132,7 +132,8 @@ def test_a_part_larger_than_a_piece_is_refused(tmp_path):
 
 
 def test_a_part_that_hangs_is_stopped_and_what_was_found_is_kept(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bare_machine, "CHECK", "tests.measure.stub_check")
+    for name in ("CHECK", "PAGE"):
+        monkeypatch.setattr(bare_machine, name, "tests.measure.stub_check")
     monkeypatch.chdir(ROOT)
     (tmp_path / "clip.mp4").touch()
     began = time.monotonic()
@@ -160,6 +161,20 @@ def test_a_run_that_cannot_be_had_ends_with_2(tmp_path, capsys, arguments, word)
 def test_a_kit_is_not_made_over_another(tmp_path, capsys):
     assert gpu_kit.main([str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_cuda_is_found_where_pytorch_brings_it(tmp_path, monkeypatch):
+    for name, file in (("cu13", "libcudart.so.13"), ("cudnn", "libcudnn.so.9"), ("empty", None)):
+        folder = tmp_path / "nvidia" / name / "lib"
+        folder.mkdir(parents=True)
+        if file:
+            (folder / file).touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/mine")
+    folders = bare_machine.child_environment(None)["LD_LIBRARY_PATH"].split(":")
+    assert [str(tmp_path / "nvidia" / name / "lib") for name in ("cu13", "cudnn")] == folders[-3:-1]
+    assert folders[-1] == "/mine"
+    assert bare_machine.child_environment(tmp_path)["PYTHONPATH"].split(":")[0] == str(tmp_path)
 
 
 def test_what_bounds_a_run_is_its_busiest_stage():
@@ -206,6 +221,8 @@ def test_the_whole_check_runs_on_the_cpu(tmp_path, monkeypatch):
     speeds = [each for each in result["findings"] if each["part"] == "speed"]
     assert speeds[0]["in"]["frames_per_s"] > 0 and speeds[0]["out"]["frames_per_s"] > 0
     assert any("latency_ms" in each for each in speeds)
-    assert [each["jobs"] for each in speeds if "jobs" in each] == [1, 2, 4]
+    several = [(each["way"], each["jobs"]) for each in speeds if "jobs" in each]
+    assert several == [(way, jobs) for jobs in (1, 2, 4) for way in ("in", "out")]
+    assert all(each["busy"]["quantise"] >= 0 for each in speeds[0]["in"]["timeline"])
     page = (tmp_path / "page.html").read_text()
     assert "Run on the CPU alone" in page and "64x48" in page

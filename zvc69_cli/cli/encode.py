@@ -201,7 +201,7 @@ def _encode_several(
     warm = WarmEngines(engines or InstalledEngines())
     if dry_run:
         for job in jobs:
-            _dry_run(job.in_name, job.out_name, options, warm)
+            _dry_run(job.in_name, job.out_name, options, warm, is_one_of_several=True)
         return 0
     with stopping_gently() as stop:
         may_replace = allowed_to_replace(jobs, may_overwrite)
@@ -235,13 +235,20 @@ def _compared(quality: Quality | None, rows: FrameRows | None, *, with_psnr: boo
     return compare
 
 
-def _dry_run(source: str, target: str, options: EncodeOptions, engines: Engines | None) -> None:
+def _dry_run(
+    source: str,
+    target: str,
+    options: EncodeOptions,
+    engines: Engines | None,
+    *,
+    is_one_of_several: bool = False,
+) -> None:
     from zvc69_cli.cli.dry_run import dry_run_facts, dry_run_lines
     from zvc69_cli.pipeline.dry_run import look_at
 
     found = look_at(source, target, options, pipes=standard_pipes(), engines=engines)
     if options.report.json:
-        write_json(dry_run_facts(found, options))
+        write_json(dry_run_facts(found, options), in_a_line=is_one_of_several)
         return
     with printing():
         for line in dry_run_lines(found, options):

@@ -6,17 +6,14 @@ the first that failed. What concerns them all (a wrong flag, no device) ends the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from zvc69_cli.cli.report import say, say_error
 from zvc69_cli.cli.summary import frames_text
-from zvc69_cli.cli.terminal import printing
+from zvc69_cli.cli.terminal import write_json
 from zvc69_cli.errors import Interrupted, OutputError, RuntimeUnavailable, UnknownBundle, Zvc69Error
 from zvc69_cli.pipeline.stop import signal_name
 
@@ -117,11 +114,12 @@ def _run(job: Job, work: Callable[[Job], Ended], total: _Total, schema: str, *, 
         total.failures.append(failure)
         error = {"exit_code": failure.exit_code, "where": failure.where, "what": failure.what}
         if as_json:
-            _write_line({"schema": schema, "input": job.in_name, "output": job.out_name, "error": error})
+            facts = {"schema": schema, "input": job.in_name, "output": job.out_name, "error": error}
+            write_json(facts, in_a_line=True)
         return
     total.add(ended)
     if as_json:
-        _write_line({"input": job.in_name, **ended.facts})
+        write_json({"input": job.in_name, **ended.facts}, in_a_line=True)
     if ended.complaint is not None:
         say_error(ended.complaint)
         total.failures.append(ended.complaint)
@@ -130,11 +128,6 @@ def _run(job: Job, work: Callable[[Job], Ended], total: _Total, schema: str, *, 
 def _concerns_all(failure: Zvc69Error) -> bool:
     """Whether the next file would meet the same: no device, no memory."""
     return isinstance(failure, RuntimeUnavailable) and not isinstance(failure, UnknownBundle)
-
-
-def _write_line(facts: dict[str, Any]) -> None:
-    with printing():
-        click.echo(json.dumps(facts, ensure_ascii=False))
 
 
 def _exists(name: str) -> bool:

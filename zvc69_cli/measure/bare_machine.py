@@ -14,6 +14,7 @@ This file is copied into that folder, so it imports nothing but the standard lib
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -34,6 +35,8 @@ KIT_SCHEMA: Final = "zvc69-gpu-kit/1"
 MANIFEST: Final = "manifest.json"
 SCRIPT: Final = "check.py"
 CHECK: Final = "zvc69_cli.measure.gpu_check"
+PAGE: Final = "zvc69_cli.measure.gpu_page"
+PAGE_S: Final = 60
 CHUNK_BYTES: Final = 1 << 20
 
 # Of the minutes that are left when a part begins; the last one may have all that the others left over.
@@ -273,9 +276,14 @@ class Run:
         unfinished = result.with_name("result.json.part")
         unfinished.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         unfinished.replace(result)
-        command = [sys.executable, "-m", CHECK, "page", str(result), "--out", str(self._out / "page.html")]
+        command = [sys.executable, "-m", PAGE, str(result), str(self._out / "page.html")]
         with self._log.open("ab") as log:
-            subprocess.run(command, env=self._environment, stdout=log, stderr=log, timeout=60, check=False)
+            try:
+                subprocess.run(
+                    command, env=self._environment, stdout=log, stderr=log, timeout=PAGE_S, check=False
+                )
+            except subprocess.TimeoutExpired:  # what was measured is in result.json
+                log.write(f"the page was not made within {PAGE_S} s\n".encode())
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -293,6 +301,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Install where there is a kit, then prove and measure; returns the exit code."""
     until = time.monotonic() + 60 * asked.minutes
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that a part ends too
     out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
     for name in ("findings.jsonl", "log.txt"):

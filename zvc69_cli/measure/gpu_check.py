@@ -3,7 +3,6 @@
 exactness  streams made on the CPU are decoded on the device and the reverse: equal symbols, pictures compared
 precision  FP16 and INT8 against FP32 on the device: bytes, dB, and dB of the very same stream
 speed      frames a second in and out for several sizes, with the pictures in memory; latency; where the time goes
-page       the page of a result
 
 Each finding is a line of JSON, written as soon as it is there, so that a part that is stopped keeps what it found.
 """
@@ -188,8 +187,7 @@ def of_device(table: dict[str, Any], device: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zvc69_cli.measure.gpu_check", description=__doc__)
-    parser.add_argument("part", choices=("exactness", "precision", "speed", "page"))
-    parser.add_argument("result", nargs="?", type=Path, help="result.json, for the page")
+    parser.add_argument("part", choices=("exactness", "precision", "speed"))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=120.0)
@@ -198,12 +196,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", default="")
     parser.add_argument("--clips", type=Path, nargs="*", default=[])
     asked = parser.parse_args(arguments)
-    if asked.part == "page":
-        from zvc69_cli.measure.gpu_page import check_html
-        from zvc69_cli.measure.page import write_text
-
-        write_text(str(asked.out), check_html(json.loads(asked.result.read_text(encoding="utf-8"))))
-        return 0
     findings = Findings(asked.out, asked.seconds)
     engines = SharedEngines(InstalledEngines())
     device, frames = asked.device, asked.frames or of_device(PROOF_FRAMES, asked.device)

@@ -1,8 +1,11 @@
-"""The page of `make gpu-check`, from its result.json."""
+"""The page of `make gpu-check`, from its result: `python -m zvc69_cli.measure.gpu_page result.json page.html`."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from zvc69_cli.measure.page import (
@@ -16,6 +19,7 @@ from zvc69_cli.measure.page import (
     Tile,
     Tiles,
     page_html,
+    write_text,
 )
 
 MEGABYTE: Final = 1_000_000
@@ -203,3 +207,7 @@ def _facts(result: dict[str, Any]) -> Facts:
 
 def _row(*cells: str | Cell) -> Row:
     return Row(cells=tuple(each if isinstance(each, Cell) else Cell(text=each) for each in cells))
+
+
+if __name__ == "__main__":
+    write_text(sys.argv[2], check_html(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

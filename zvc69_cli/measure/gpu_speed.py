@@ -31,6 +31,7 @@ from zvc69_cli.pipeline.pipelined import PipelinedEncoder
 from zvc69_cli.pipeline.places import Pipes
 from zvc69_cli.pipeline.queues import StageTime
 from zvc69_cli.pipeline.resolve import DecodeOptions
+from zvc69_cli.pipeline.settings import FlightSettings
 from zvc69_cli.runtime.settings import RunSettings
 
 CRF: Final = 28.0
@@ -77,8 +78,10 @@ class Speeds:
         name, frames = f"{width}x{height}", _pictures(self._clip, width, height)
         yield {"size": name, **self._latency(frames, left_s() / 3)}
         for jobs in JOBS:
-            facts = self._encoded(frames, left_s() / 4, jobs=jobs, keyint=KEYINT)[0]
-            yield {"size": name, "way": "in", "jobs": jobs, "keyint": KEYINT, **facts}
+            common = {"size": name, "jobs": jobs, "keyint": KEYINT}
+            facts, header, packets = self._encoded(frames, left_s() / 5, jobs=jobs, keyint=KEYINT)
+            yield {**common, "way": "in", **facts}
+            yield {**common, "way": "out", **self._decoded(header, packets, jobs)}
 
     def _in_and_out(self, frames: list[Frame], seconds: float) -> dict[str, Any]:
         with GpuMemory() as memory:
@@ -119,7 +122,7 @@ class Speeds:
         facts = _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)
         return {**facts, "kbps": stats.bitrate_kbps, "timeline": timeline.rows}, encoder.header, packets
 
-    def _decoded(self, header: StreamHeader, packets: Sequence[Packet]) -> dict[str, Any]:
+    def _decoded(self, header: StreamHeader, packets: Sequence[Packet], jobs: int = 1) -> dict[str, Any]:
         """The same stream out again, as y4m that nobody keeps; the first of it to warm up."""
         for part in (packets[:WARM_UP_FRAMES], packets):
             stored = io.BytesIO()
@@ -127,7 +130,9 @@ class Speeds:
             for packet in part:
                 writer.write_packet(packet)
             writer.close()
-            options = DecodeOptions(run=self._run, output=OutputSettings(y4m=True))
+            options = DecodeOptions(
+                run=self._run, flight=FlightSettings(jobs=jobs), output=OutputSettings(y4m=True)
+            )
             pipes = Pipes(stdin=io.BytesIO(stored.getvalue()), stdout=io.BufferedWriter(Nowhere()))
             stats = decode("-", "-", options, pipes=pipes, engines=self._engines)
         return _facts(stats.frames, stats.wall_s, stats.stages, stats.networks)

@@ -54,6 +54,15 @@ class Coded:
     shown: Frame | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A packet with what it was made of and what decoders make of it, for those who compare."""
+
+    packet: Packet
+    frame: Frame
+    shown: Frame
+
+
 class Coding:
     """What the stages do with one item each; what is copied passes through them all in its place.
 
@@ -104,13 +113,7 @@ class Coding:
         shown = None if self._compare is None else self._encoder.reconstruct(quantised)
         return Coded(frame=item.frame, quantised=quantised, shown=shown)
 
-    def compare(self, item: Coded | CopiedPacket) -> Coded | CopiedPacket:
-        """Show the two pictures to whoever compares."""
-        if self._compare is not None and isinstance(item, Coded) and item.shown is not None:
-            self._compare(item.frame, item.shown)
-        return item
-
-    def pack(self, item: Coded | CopiedPacket) -> Packet | CopiedPacket:
+    def pack(self, item: Coded | CopiedPacket) -> Packet | Packed | CopiedPacket:
         """Run the entropy coder; on any thread."""
         if isinstance(item, CopiedPacket):
             return item
@@ -118,7 +121,15 @@ class Coding:
         with self._changed:
             self._sizes.report(packet)
             self._changed.notify_all()
-        return packet
+        return packet if item.shown is None else Packed(packet=packet, frame=item.frame, shown=item.shown)
+
+    def compare(self, item: Packet | Packed | CopiedPacket) -> Packet | CopiedPacket:
+        """Show the two pictures to whoever compares, in the order of coding."""
+        if not isinstance(item, Packed):
+            return item
+        if self._compare is not None:
+            self._compare(item.frame, item.shown)
+        return item.packet
 
     def _claimed(self, planned: Iterable[PlannedFrame]) -> Iterator[Claimed]:
         for each in planned:
@@ -127,7 +138,7 @@ class Coding:
 
 
 class CodingStages:
-    """The stages put into a line: frames arrive from a channel, packets come out of `packed`.
+    """The stages put into a line: frames arrive from a channel, packets and what is copied come out of `packed`.
 
     Packets may come out of order, each with its number; `InOrder` mends that.
     """
@@ -142,7 +153,7 @@ class CodingStages:
         *,
         compares: bool,
     ) -> None:
-        self.packed: Channel[Numbered[Packet | CopiedPacket]] = _numbered_channel(line)
+        self.packed: Channel[Numbered[Any]] = _numbered_channel(line)
         ahead = frames_ahead(crew, frame_bytes)
         self._window: Window[Claimed | CopiedPacket] = Window(
             line,
@@ -154,12 +165,14 @@ class CodingStages:
         coded: Channel[Numbered[Coded | CopiedPacket]] = _numbered_channel(line)
         line.expand("plan", coding.plan, coding.plan_rest, arriving, self._window)
         self._window.serve("quantise", coding.code, coded, crew.at_once)
-        if compares:
-            compared: Channel[Numbered[Coded | CopiedPacket]] = _numbered_channel(line)
-            line.expand("compare", _in_order(coding.compare), list, coded, compared)
-            coded = compared
         threads = min(MAX_PACK_THREADS, available_cores())
-        line.map("pack", _kept_numbered(coding.pack), coded, self.packed, threads=threads)
+        if not compares:
+            line.map("pack", _kept_numbered(coding.pack), coded, self.packed, threads=threads)
+            return
+        # Frames wait for their turn as packets: what the networks left of them would take far more memory.
+        packed: Channel[Numbered[Packet | Packed | CopiedPacket]] = _numbered_channel(line)
+        line.map("pack", _kept_numbered(coding.pack), coded, packed, threads=threads)
+        line.expand("compare", _in_order(coding.compare), list, packed, self.packed)
 
     @property
     def has_left_out(self) -> bool:
