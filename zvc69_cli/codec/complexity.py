@@ -65,9 +65,7 @@ def _groups(frames: Sequence[Expected], base: float) -> list[_Group]:
     groups = []
     for first, end in zip(firsts, [*firsts[1:], len(frames)], strict=True):
         bits = sum(each.bits_at(base) for each in frames[first:end]) / (end - first)
-        groups.append(
-            _Group(first=first, end=end, bits=bits, is_key=frames[first].rate_class is RateClass.I)
-        )
+        groups.append(_Group(first=first, end=end, bits=bits, is_key=frames[first].rate_class is RateClass.I))
     return groups
 
 

@@ -108,7 +108,9 @@ def _gains(results: Sequence[RateResult]) -> Iterator[float]:
         other = one.get((two.clip, two.asked_kbps))
         if two.mode != "two-pass" or other is None or two.unreachable or other.unreachable:
             continue
-        curve = sorted((math.log2(each.got_kbps), each.psnr_db) for each in one.values() if each.clip == two.clip)
+        curve = sorted(
+            (math.log2(each.got_kbps), each.psnr_db) for each in one.values() if each.clip == two.clip
+        )
         (low, worst), (high, best) = curve[0], curve[-1]
         slope = (best - worst) / (high - low) if high > low else _USUAL_SLOPE
         yield two.psnr_db - other.psnr_db - slope * math.log2(two.got_kbps / other.got_kbps)
