@@ -137,10 +137,10 @@ def test_a_part_that_hangs_is_stopped_and_what_was_found_is_kept(tmp_path, monke
     monkeypatch.chdir(ROOT)
     (tmp_path / "clip.mp4").touch()
     began = time.monotonic()
-    arguments = ["run", "--here", "--device", "cpu", "--minutes", "0.2", "--out", str(tmp_path / "out")]
+    arguments = ["run", "--here", "--device", "cpu", "--minutes", "1", "--out", str(tmp_path / "out")]
     code = bare_machine.main([*arguments, "--clips", str(tmp_path / "clip.mp4")])
     assert code == 1
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 150
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     ended = {name: part["ended"].split()[0] for name, part in result["parts"].items()}
     assert ended == {"exactness": "finished", "precision": "stopped", "speed": "ended"}
