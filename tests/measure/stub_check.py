@@ -1,4 +1,7 @@
-"""Stands in for measure.gpu_check and measure.gpu_page: `exactness` finds one thing, `precision` finds one and hangs, `speed` fails."""
+"""Stands in for measure.gpu_check and measure.gpu_page.
+
+`exactness` finds one thing, `precision` finds one and hangs, `speed` fails.
+"""
 
 import json
 import sys

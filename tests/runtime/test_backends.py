@@ -36,6 +36,9 @@ class Opened:
     def get_providers(self):
         return [name for name, _ in self.providers]
 
+    def get_outputs(self):
+        return []
+
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):

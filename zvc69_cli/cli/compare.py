@@ -41,8 +41,8 @@ def compare_command(
 ) -> None:
     """Measure how far videos are from their reference.
 
-    REF and each DIST are any videos, .zvc69 among them; one may be - for y4m on standard input. What describes raw yuv is taken for the files named .yuv or
-    .raw.
+    REF and each DIST are any videos, .zvc69 among them; one may be - for y4m on standard input. What describes raw
+    yuv is taken for the files named .yuv or .raw.
     """
     show_messages(log_level, is_quiet=quiet)
     if len(paths) < 2:

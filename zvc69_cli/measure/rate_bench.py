@@ -1,8 +1,8 @@
 """How rates are kept: `python -m zvc69_cli.measure.rate_bench --data FOLDER` encodes clips at rates and says what came.
 
 Short clips are shown forwards and backwards until they last long enough. For a quick look:
-`--clips foreman_cif --seconds 4 --modes abr,cbr --kbps 400`. With `--results FOLDER` what was encoded is kept, and a run
-that ended goes on where it was.
+`--clips foreman_cif --seconds 4 --modes abr,cbr --kbps 400`. With `--results FOLDER` what was encoded is kept, and a
+run that ended goes on where it was.
 """
 
 from __future__ import annotations

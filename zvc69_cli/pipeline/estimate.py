@@ -58,11 +58,9 @@ def estimate_bitrate(
     options = options or EncodeOptions()
     facts = _read(path)
     table = _table(facts, options)
-    q = base_q_256(options.codec) / Q_UNIT
     rate = float(video.frame_rate or USUAL_RATE)
     kbps_a_bit = video.width * video.height * rate / 1000
-    curves = table["bits_per_pixel"].values()
-    each = sorted(_at(table["q"], curve, q) * kbps_a_bit for curve in curves)
+    each = sorted(bits * kbps_a_bit for bits in _measured_bits(table, options).values())
     low, high = each[0], each[-1]
     likely = math.exp(sum(math.log(kbps) for kbps in each) / len(each))
     asked = options.rate.bitrate_kbps
@@ -77,6 +75,20 @@ def estimate_bitrate(
         machine=str(facts["machine"]),
         bundle=str(facts["bundle"]),
     )
+
+
+def measured_bits(options: EncodeOptions, path: Path | None = None) -> dict[str, float]:
+    """Bits a luma sample that each clip took which was measured, by its name.
+
+    path    of the figures; the shipped ones when left out
+    raises  RuntimeUnavailable where there are none
+    """
+    return _measured_bits(_table(_read(path), options), options)
+
+
+def _measured_bits(table: dict[str, Any], options: EncodeOptions) -> dict[str, float]:
+    q = base_q_256(options.codec) / Q_UNIT
+    return {name: _at(table["q"], curve, q) for name, curve in table["bits_per_pixel"].items()}
 
 
 def _table(facts: dict[str, Any], options: EncodeOptions) -> dict[str, Any]:

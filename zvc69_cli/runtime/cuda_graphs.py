@@ -3,6 +3,9 @@
 A recording reads and writes fixed places of the GPU's memory. So every shape has arrays of its own that inputs are
 copied into and outputs out of, and one run at a time goes through them.
 
+Every run copies its inputs and outputs through the CPU's memory: with --cuda-graph nothing stays on the device between
+networks. Whether that is worth the launches that it saves has to be measured.
+
 Never run on a GPU; the arrays and their reuse are tested on the CPU, where there is nothing to record.
 """
 
