@@ -35,6 +35,11 @@ class ToyNetworks:
     latent_channels = LATENT_CHANNELS
     hyper_channels = HYPER_CHANNELS
     has_inter = True
+    has_gradients = True
+    makes_samples = False
+
+    def put(self, array):
+        return array
 
     def analyse(self, y, u, v, q_256):
         quarters = _means(y, 8)
@@ -60,6 +65,20 @@ class ToyNetworks:
 
     def synthesise(self, latent, q_256, peak):
         return tuple(_samples(plane, peak) for plane in _decoded(latent, q_256))
+
+    def gradient(self, planes, latent, q_256):
+        """The toy's synthesis is linear: the error of every sample of a block, together."""
+        left = [made - plane for made, plane in zip(_decoded(latent, q_256), planes, strict=True)]
+        quarters = 64 * 1.5 * _means(left[0], 8)
+        height, width = quarters.shape[0] // 2, quarters.shape[1] // 2
+        luma = quarters.reshape(height, 2, width, 2).transpose(1, 3, 0, 2).reshape(4, height, width)
+        chroma = [64 * _means(each, 8) for each in left[1:]]
+        unseen = np.zeros((2, height, width))
+        return (np.concatenate([luma, chroma, unseen]) / _steps(q_256)).astype(np.float32)
+
+    def gradient_inter(self, planes, latent, context, q_256):
+        left = tuple(plane - guess for plane, guess in zip(planes, _planes(context), strict=True))
+        return self.gradient(left, latent, q_256)
 
     def search(self, y, samples, effort):
         whole, reference = (np.rint(plane * 1020).astype(np.int64) for plane in (y, _whole_samples(samples)))

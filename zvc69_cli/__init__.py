@@ -24,10 +24,16 @@ if TYPE_CHECKING:
     from zvc69_cli.frames import is_valid_resolution as is_valid_resolution
     from zvc69_cli.pipeline.estimate import Estimate as Estimate
     from zvc69_cli.pipeline.estimate import estimate_bitrate as estimate_bitrate
+    from zvc69_cli.pipeline.pace import Pace as Pace
+    from zvc69_cli.pipeline.pipelined import PipelinedEncoder as PipelinedEncoder
+    from zvc69_cli.pipeline.pipelined import PipelineStats as PipelineStats
+    from zvc69_cli.pipeline.pipelined import TimedPacket as TimedPacket
     from zvc69_cli.pipeline.resolve import EncodeOptions as EncodeOptions
     from zvc69_cli.pipeline.sessions import Decoder as Decoder
     from zvc69_cli.pipeline.sessions import Encoder as Encoder
     from zvc69_cli.pipeline.video_file import VideoFile as VideoFile
+    from zvc69_cli.pipeline.warmup import Warmth as Warmth
+    from zvc69_cli.pipeline.warmup import warmup as warmup
     from zvc69_cli.runtime.settings import RunSettings as RunSettings
 
 __version__: Final = "0.0.1"
@@ -39,17 +45,23 @@ _HOMES: Final = {
     "Encoder": "pipeline.sessions",
     "Estimate": "pipeline.estimate",
     "Frame": "frames",
+    "Pace": "pipeline.pace",
     "Packet": "frames",
+    "PipelineStats": "pipeline.pipelined",
+    "PipelinedEncoder": "pipeline.pipelined",
     "RunSettings": "runtime.settings",
     "StreamHeader": "container.layout",
     "StreamReader": "container.reader",
     "StreamWriter": "container.writer",
+    "TimedPacket": "pipeline.pipelined",
     "VideoFile": "pipeline.video_file",
     "VideoFormat": "frames",
+    "Warmth": "pipeline.warmup",
     "Zvc69Error": "errors",
     "align_dimensions": "frames",
     "estimate_bitrate": "pipeline.estimate",
     "is_valid_resolution": "frames",
+    "warmup": "pipeline.warmup",
 }
 
 __all__ = ["__version__", "open", *_HOMES]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint
-from engines.training.export import ExportFailed, code_alone
+from engines.training.export_checks import ExportFailed
+from engines.training.export_frames import code_alone
 from engines.training.model import Q_LEVELS
 from engines.training.search import SEARCH_CELL, SEARCHED
 from zvc69_cli.codec.encoder import Encoder

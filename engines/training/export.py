@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 
 from engines.training.checkpoint import Checkpoint, load_checkpoint
 from engines.training.data import Planes, load_clips, load_pictures
@@ -30,7 +29,10 @@ from engines.training.exact import (
     inter_integer_arrays,
     scale_offsets,
 )
+from engines.training.export_checks import GROUP_FRAMES, check_bundle, check_inter
+from engines.training.export_frames import code_alone, cropped_frame, planned_frames
 from engines.training.from_bundle import start_line
+from engines.training.gradient_graphs import gradient_graph
 from engines.training.graphs import (
     WEIGHTS_FILE,
     GraphBuilder,
@@ -41,7 +43,7 @@ from engines.training.graphs import (
     synthesise_graph,
 )
 from engines.training.group import code_group, coding_order
-from engines.training.inter import MOTION_CHANNELS, InterNetwork
+from engines.training.inter import InterNetwork
 from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
     LAMBDA_HIGH,
@@ -51,23 +53,14 @@ from engines.training.model import (
     LatentCoder,
     planes_to_features,
 )
-from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
-from engines.training.moving import STRIDES, Samples, moved_blocks, warp_planes
-from engines.training.search import EFFORTS
 from engines.training.stages import SPACINGS, split_frames
 from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
-from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import PlannedFrame, Scheduler
 from zvc69_cli.codec.motion import MOTION_TABLES
-from zvc69_cli.codec.motion_prior import IntegerMotionPrior
-from zvc69_cli.codec.planes import quarter_samples
-from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, IntegerPrior
-from zvc69_cli.codec.quantised import QuantisedFrame
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.prior import MEAN_FRACTION
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import CodecTables, InterTables
-from zvc69_cli.frames import Frame, FrameKind, VideoFormat
+from zvc69_cli.frames import FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, load_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
@@ -75,22 +68,14 @@ from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
 ALIGNMENT_BYTES = 64
 CALIBRATION_SIDE = 512
 CALIBRATION_QS = (0, 21, 42, 63)
-GROUP_FRAMES = 5
 FIT_FRAMES = 9
 CLIP_FRAMES = max(GROUP_FRAMES, FIT_FRAMES)
 FIT_CLIP_SIDE = 512
 SMALLEST_CLIP_SIDE = 256
-FRAME_TICKS = 3000  # of the usual time base, at 30 frames a second
 INTER_FIT_QPS = (4, 12, 20, 28, 36, 44, 52, 59)
-GRAPH_TOLERANCE = 0.02
-SEARCH_AGREEMENT = 0.98  # of the vectors: a tie may go the other way
 FIT_QPS = (0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 63)
 
 Arrays = dict[str, np.ndarray]
-
-
-class ExportFailed(Exception):
-    """A check of the export did not hold; no bundle should be made of this checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,124 +119,6 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, material: Material) -> N
     check_bundle(folder, network, material.pictures[0])
     if inter is not None:
         check_inter(folder, inter, material.clips[0])
-
-
-def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
-    """Graphs against PyTorch, priors against the oracle, a decode against its encode; raises ExportFailed."""
-    bundle = load_bundle(folder)
-    networks = load_networks(bundle, choose_device("cpu"), 0)
-    tables = CodecTables.from_arrays(bundle.arrays)
-    oracle = IntegerPrior(bundle.arrays)
-    video, frame = VideoFormat(width=256, height=192), _cropped(picture, 192, 256)
-    for qp in (0, 31, 63):
-        encoder = Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables)
-        coded = code_alone(encoder, frame)
-        hyper = coded.hyper + tables.hyper_means[:, None, None]
-        offsets = tables.latent_offsets(coded.q_256)
-        first = networks.predict_first(hyper.astype(np.float32), 12, 16, offsets.astype(np.float32))
-        due = oracle.first(hyper, 12, 16, offsets)
-        known = np.where(np.arange(16) % 2, coded.latent, 0).astype(np.float32)
-        second = networks.predict_second(known, first.state, offsets.astype(np.float32))
-        due_second = oracle.second(known.astype(np.int64), due.state, offsets)
-        for got, want in ((first, due), (second, due_second)):
-            if not (np.array_equal(got.means, want.means) and np.array_equal(got.indexes, want.indexes)):
-                raise ExportFailed(f"qp {qp}: the prior's graph differs from the integer oracle")
-        decoder = Decoder(video, encoder.base_q_256, networks, tables)
-        decoded = decoder.reconstruct(decoder.parse(encoder.pack(coded)))
-        if not np.array_equal(decoded.y, encoder.reconstruct(coded).y):
-            raise ExportFailed(f"qp {qp}: the decoder's picture differs from the encoder's")
-        with torch.no_grad():
-            q = torch.tensor([(Q_LEVELS - 1) - qp])
-            features = network.synthesise(torch.from_numpy(coded.latent)[None] / MEAN_FRACTION, q)
-            luma = torch.nn.functional.pixel_shuffle(features[:, :64], 8)[0, 0].mul(255).round().clamp(0, 255)
-        apart = np.abs(luma.numpy() - decoded.y).max()
-        if apart > 2:
-            raise ExportFailed(f"qp {qp}: the synthesis graph is {apart} from PyTorch's")
-
-
-def check_inter(folder: Path, network: InterNetwork, clip: Planes) -> None:
-    """The same for P and B frames, on the beginning of a clip; raises ExportFailed."""
-    bundle = load_bundle(folder)
-    networks = load_networks(bundle, choose_device("cpu"), 0)
-    tables = CodecTables.from_arrays(bundle.arrays)
-    _check_inter_graphs(networks, network, clip)
-    _check_inter_priors(networks, bundle.arrays)
-    video = VideoFormat(width=256, height=192)
-    for qp in (8, 40):
-        settings = CodecSettings(qp=qp, bframes=3)
-        encoder = Encoder(video, settings, networks, tables)
-        decoder = Decoder(video, encoder.base_q_256, networks, tables)
-        for planned in _planned(video, settings, clip, 192, 256, GROUP_FRAMES):
-            coded = encoder.quantise(planned)
-            decoded = decoder.reconstruct(decoder.parse(encoder.pack(coded)))
-            if not np.array_equal(decoded.y, encoder.reconstruct(coded).y):
-                raise ExportFailed(f"qp {qp}: {planned.kind.name} frame: the decoder's picture differs")
-
-
-def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Planes) -> None:
-    """Search, prediction and synthesis against PyTorch."""
-    frames = [_cropped(tuple(plane[at] for plane in clip), 192, 256) for at in (0, 2)]
-    first, second = (
-        [torch.from_numpy(each.copy())[None, None].float() for each in (f.y, f.u, f.v)] for f in frames
-    )
-    with torch.no_grad():
-        reference = (first[0] / 255, first[1] / 255, first[2] / 255)
-        samples = quarter_samples(first[0][0, 0].numpy(), 255)
-        known = Samples(torch.from_numpy(samples).view(1, -1) / 255, *samples.shape[1:])
-        current = second[0][0, 0].numpy() / 255
-        for name, effort in EFFORTS.items():
-            fields = network.search(second[0] / 255, reference[0], known, effort)
-            found = networks.search(current, samples, name)
-            for want, got in zip(fields, found, strict=True):
-                if np.mean(want[0].numpy() == got) < SEARCH_AGREEMENT:
-                    raise ExportFailed("the search graph differs from PyTorch")
-        for level, want in enumerate(fields):
-            blocks = F.pixel_unshuffle(second[0] / 255, STRIDES[level])
-            error = ((blocks - moved_blocks(known, want, STRIDES[level])) ** 2).mean(1)[0]
-            measured = networks.motion_error(level, current, samples, want[0].numpy())
-            if np.abs(error.numpy() - measured).max() > GRAPH_TOLERANCE:
-                raise ExportFailed("the graph of motion errors differs from PyTorch")
-        field = fields[-1]
-        moved = planes_to_features(*warp_planes(reference, field))
-        warped = networks.warp(*(plane[0, 0].numpy() for plane in first), field[0].numpy(), 255)
-        if np.abs(moved[0].numpy() - warped).max() > GRAPH_TOLERANCE:
-            raise ExportFailed("the warping graph differs from PyTorch")
-        still = planes_to_features(*reference)
-        for inputs in ((moved,), (moved, still)):
-            context = network.context(*inputs)
-            got = networks.context(tuple(each[0].numpy() for each in inputs))
-            if np.abs(context[0].numpy() - got).max() > GRAPH_TOLERANCE:
-                raise ExportFailed("the context graph differs from PyTorch")
-
-
-def _check_inter_priors(networks: OrtNetworks, arrays: Mapping[str, np.ndarray]) -> None:
-    """Every integer graph against the oracles, on numbers as wild as they can come."""
-    rng = np.random.default_rng(69)
-    motion = IntegerMotionPrior(arrays)
-    for level in range(3):
-        for is_second, inputs in ((False, FIRST_INPUTS), (True, SECOND_INPUTS)):
-            for reach in (3, 60, ACTIVATION_LIMIT):
-                x = rng.integers(-reach, reach + 1, (inputs, 13, 10))
-                got = networks.predict_motion(level, is_second, x.astype(np.float32))
-                if not np.array_equal(got, motion(level, is_second, x)):
-                    raise ExportFailed("a graph of the motion prior differs from the integer oracle")
-    prior, latent = IntegerPrior(arrays, "inter.prior."), networks.latent_channels
-    for reach in (2, 40, ACTIVATION_LIMIT):
-        hyper = rng.integers(-min(reach, 60), min(reach, 60) + 1, (networks.hyper_channels, 3, 4))
-        extra = rng.integers(-reach, reach + 1, (2 * latent + MOTION_CHANNELS, 9, 13))
-        offsets = rng.integers(0, 200, latent)
-        due = prior.first(hyper, 9, 13, offsets, extra)
-        first = networks.predict_inter_first(
-            hyper.astype(np.float32), 9, 13, extra.astype(np.float32), offsets.astype(np.float32)
-        )
-        known = rng.integers(-reach, reach + 1, (latent, 9, 13))
-        due_second = prior.second(known, due.state, offsets)
-        second = networks.predict_inter_second(
-            known.astype(np.float32), first.state, offsets.astype(np.float32)
-        )
-        for got, want in ((first, due), (second, due_second)):
-            if not (np.array_equal(got.means, want.means) and np.array_equal(got.indexes, want.indexes)):
-                raise ExportFailed("the inter prior's graph differs from the integer oracle")
 
 
 def run_on_groups(intra: IntraNetwork, inter: InterNetwork, clips: Sequence[Planes]) -> None:
@@ -323,7 +190,7 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material) -> C
     for number, planes in enumerate(material.pictures):
         height, width = planes[0].shape
         video = VideoFormat(width=width, height=height)
-        frame = _cropped(planes, height, width)
+        frame = cropped_frame(planes, height, width)
         # Every picture at a few of the q, every q on a few of the pictures.
         for qp in FIT_QPS[number % 4 :: 4]:
             coded = code_alone(Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables), frame)
@@ -342,7 +209,7 @@ def _fitted_inter(networks: OrtNetworks, tables: CodecTables, clips: Sequence[Pl
         video = VideoFormat(width=width, height=height)
         settings = CodecSettings(qp=INTER_FIT_QPS[number % len(INTER_FIT_QPS)])
         encoder = Encoder(video, settings, networks, tables)
-        for planned in _planned(video, settings, clip, height, width, FIT_FRAMES):
+        for planned in planned_frames(video, settings, clip, height, width, FIT_FRAMES):
             coded = encoder.quantise(planned)
             if coded.kind is not FrameKind.I and not coded.is_skipped:
                 priced = coded.priced_symbols(tables)
@@ -351,32 +218,6 @@ def _fitted_inter(networks: OrtNetworks, tables: CodecTables, clips: Sequence[Pl
     return replace(
         tables.inter, latent=fit_tables(latent), hyper=fit_tables(hyper), motion=fit_motion_tables(motion)
     )
-
-
-def code_alone(encoder: Encoder, frame: Frame) -> QuantisedFrame:
-    """A frame by itself, as an encoder of keyframes only codes it."""
-    (planned,) = Scheduler(encoder.video, encoder.settings, encoder.base_q_256).push(frame)
-    return encoder.quantise(planned)
-
-
-def _planned(
-    video: VideoFormat, settings: CodecSettings, clip: Planes, height: int, width: int, count: int
-) -> list[PlannedFrame]:
-    """The beginning of a clip in coding order, cut to a size."""
-    scheduler = Scheduler(video, settings, base_q_256(settings))
-    planned: list[PlannedFrame] = []
-    for at in range(min(count, len(clip[0]))):
-        frame = _cropped(tuple(plane[at] for plane in clip), height, width, pts=at * FRAME_TICKS)
-        planned += scheduler.push(frame)
-    return planned + scheduler.flush()
-
-
-def _cropped(planes: tuple[np.ndarray, ...], height: int, width: int, pts: int = 0) -> Frame:
-    y, u, v = (
-        np.ascontiguousarray(plane[: height // factor, : width // factor])
-        for plane, factor in zip(planes, (1, 2, 2), strict=True)
-    )
-    return Frame(y=y, u=u, v=v, pts=pts)
 
 
 def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -401,6 +242,7 @@ def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray
         "first": first_graph(builder("first"), size.latent, size.hyper),
         "second": second_graph(builder("second"), size.latent),
         "synthesise": synthesise_graph(builder("synthesise"), size.latent, size.synthesis_blocks),
+        "gradient": gradient_graph(builder("gradient"), size.latent, size.trunk, size.synthesis_blocks),
     }
     for name, model in graphs.items():
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())

@@ -64,6 +64,10 @@ class GraphBuilder:
         self._initialisers[key] = numpy_helper.from_array(array, key)
         return key
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """That of an array of the weights file."""
+        return self._stored[name].shape
+
     def stored(self, name: str, shape: Iterable[int] | None = None) -> str:
         """An array of the weights file as float32, perhaps seen in another shape of the same size."""
         place = self._stored[name]

@@ -80,20 +80,22 @@ def code_group(
     height, width = frames[0][0].shape[2:]
     latent = torch.zeros(len(q), intra.size.latent, height // 16, width // 16, device=q.device)
     still = no_motion(len(q), height, width, q.device)
-    decoded = {0: Reference(0, decoded_planes(picture.features), latent, still)}
+    decoded = {0: Reference.of(0, decoded_planes(picture.features), latent, still)}
+    referred_to = {time for planned in plan for time in planned.references}
     coded_frames = []
     for planned in plan:
         at = layer_q(q, planned.layer)
         references = tuple(decoded[time] for time in planned.references)
         coded = inter(frames[planned.time], planned.time, references, at, noise, priors)
         coded_frames.append(CodedFrame(planned, coded, at))
-        decoded[planned.time] = Reference(
-            planned.time,
-            decoded_planes(coded.features if priors is None else coded.features.detach()),
-            coded.latent.detach(),
-            coded.motion,
-            planned.time - planned.references[0],
-        )
+        if planned.time in referred_to:
+            decoded[planned.time] = Reference.of(
+                planned.time,
+                decoded_planes(coded.features if priors is None else coded.features.detach()),
+                coded.latent.detach(),
+                coded.motion,
+                planned.time - planned.references[0],
+            )
     return coded_frames, (picture.features, picture.latent_bits + picture.hyper_bits)
 
 

@@ -22,7 +22,7 @@ from engines.training.model import (
     rate_lambda,
 )
 from engines.training.motion import VECTOR_LIMIT, CodedMotion, Motion, MotionPrior, code_motion, scaled_motion
-from engines.training.moving import quarter_samples, warp_planes
+from engines.training.moving import Samples, half_samples, quarter_samples, warp_planes
 from engines.training.search import MotionSearch
 from zvc69_cli.codec.rate import VECTOR_SHARE
 from zvc69_cli.frames import FrameKind
@@ -76,13 +76,26 @@ class Reference:
     planes  in 0..1, rounded as a decoder rounds
     latent  in steps; zeros for a picture coded by itself, whose latent means something else
     motion  to its own first reference, `span` frames before it
+    halves  half samples of the planes, with gradients
+    samples of the luma, without
     """
 
     time: int
     planes: Planes
     latent: Tensor
     motion: Motion
-    span: int = 1
+    span: int
+    halves: Planes
+    samples: Samples
+
+    @classmethod
+    def of(cls, time: int, planes: Planes, latent: Tensor, motion: Motion, span: int = 1) -> Reference:
+        """With its samples, made once for all frames that predict from it."""
+        y, u, v = planes
+        samples = quarter_samples(y.detach(), sharp=True)
+        return cls(
+            time, planes, latent, motion, span, (half_samples(y), half_samples(u), half_samples(v)), samples
+        )
 
 
 class InterNetwork(nn.Module):
@@ -156,12 +169,10 @@ class InterNetwork(nn.Module):
         noise: bool,
         priors: Priors,
     ) -> tuple[Tensor, CodedMotion]:
-        luma, reference_luma = current[0], reference.planes[0].detach()
-        with torch.no_grad():
-            samples = quarter_samples(reference_luma, sharp=True)
-        found = self.search(luma, reference_luma, samples)
+        luma, samples = current[0], reference.samples
+        found = self.search(luma, reference.planes[0].detach(), samples)
         coded = code_motion(priors.motion, found, luma, samples, predicted, weight, share, noise)
-        return planes_to_features(*warp_planes(reference.planes, coded.motion.fields[-1])), coded
+        return planes_to_features(*warp_planes(reference.halves, coded.motion.fields[-1])), coded
 
     @torch.no_grad()
     def start_from_klt(self, analysis: Tensor, synthesis: Tensor) -> None:

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from engines.training.exact import motion_stem
+from engines.training.gradient_graphs import gradient_graph
 from engines.training.graphs import (
     GraphBuilder,
     analyse_graph,
@@ -20,6 +21,7 @@ from engines.training.model import ModelSize
 from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
 from engines.training.motion_graphs import motion_error_graph, warp_graph
 from engines.training.moving import STRIDES
+from engines.training.sample_graphs import samples_graph
 from engines.training.search import EFFORTS
 from engines.training.search_graphs import STEM, search_graph
 from zvc69_cli.codec.prior import HEAD_LIMIT
@@ -46,7 +48,11 @@ def inter_graphs(build: GraphFactory, size: ModelSize) -> dict[str, onnx.ModelPr
         "synthesise_inter": synthesise_graph(
             build("synthesise_inter"), size.latent, size.synthesis_blocks, coder, FEATURES
         ),
+        "gradient_inter": gradient_graph(
+            build("gradient_inter"), size.latent, size.trunk, size.synthesis_blocks, coder, FEATURES
+        ),
     }
+    graphs["samples"] = samples_graph(build("samples"))
     for name, effort in EFFORTS.items():
         graphs[f"search_{name}"] = search_graph(build(f"search_{name}"), effort)
     for level, stride in enumerate(STRIDES):

@@ -31,13 +31,17 @@ def warp(plane: Tensor, field: Tensor) -> Tensor:
     return _sampled(plane, columns, rows)
 
 
-def warp_sharply(plane: Tensor, field: Tensor) -> Tensor:
-    """The same by half samples of eight taps, and bilinear between these."""
-    height, width = plane.shape[2:]
-    columns = torch.arange(width, dtype=torch.float32, device=plane.device) + field[:, 0]
-    rows = torch.arange(height, dtype=torch.float32, device=plane.device)[:, None] + field[:, 1]
-    wider = doubled(F.pad(plane, (MARGIN,) * 4, mode="replicate"))
-    return _sampled(wider, 2 * (columns + MARGIN), 2 * (rows + MARGIN))
+def half_samples(plane: Tensor) -> Tensor:
+    """[B, 1, H, W] -> [B, 1, 2 (H + 2 MARGIN), 2 (W + 2 MARGIN)], half samples of eight taps."""
+    return doubled(F.pad(plane, (MARGIN,) * 4, mode="replicate"))
+
+
+def warp_sharply(halves: Tensor, field: Tensor) -> Tensor:
+    """As `warp`, of a plane's half samples, bilinear between these."""
+    height, width = field.shape[2:]
+    columns = torch.arange(width, dtype=torch.float32, device=field.device) + field[:, 0]
+    rows = torch.arange(height, dtype=torch.float32, device=field.device)[:, None] + field[:, 1]
+    return _sampled(halves, 2 * (columns + MARGIN), 2 * (rows + MARGIN))
 
 
 def _sampled(plane: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
@@ -54,11 +58,11 @@ def doubled(plane: Tensor) -> Tensor:
     return torch.stack([wide, below], -2).flatten(-3, -2)
 
 
-def warp_planes(planes: tuple[Tensor, Tensor, Tensor], field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Y, U and V in blocks, each moved by its vector on the 1/8 grid, in quarter pels of luma."""
+def warp_planes(halves: tuple[Tensor, Tensor, Tensor], field: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Y, U and V, of which the half samples are given, in blocks moved by vectors on the 1/8 grid."""
     full = F.interpolate(field / QUARTERS, scale_factor=STRIDES[-1])
     half = F.interpolate(field / QUARTERS / 2, scale_factor=STRIDES[-1] // 2)
-    y, u, v = planes
+    y, u, v = halves
     return warp_sharply(y, full), warp_sharply(u, half), warp_sharply(v, half)
 
 

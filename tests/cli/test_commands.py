@@ -92,7 +92,7 @@ def test_a_pipe_on_both_sides_carries_data_only(here):
 def test_json_summaries_have_a_schema_and_times_for_each_stage(here):
     encoded = json.loads(zvc69("encode", "in.y4m", "a.zvc69", "--json", "--psnr").stdout)
     assert encoded["schema"] == "zvc69-encode/1"
-    stages = ["read", "plan", "quantise", "compare", "pack", "write"]
+    stages = ["read", "plan", "quantise", "pack", "compare", "write"]
     assert [stage["name"] for stage in encoded["stages"]] == stages
     assert encoded["psnr"]["weighted_db"] > 10
     decoded = json.loads(zvc69("decode", "a.zvc69", "b.y4m", "--json").stdout)

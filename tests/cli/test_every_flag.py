@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,10 @@ class Noting(ToyEngines):
         self.run = run
         return super().for_encoding(run)
 
+    def for_decoding(self, header, run):
+        self.run = run
+        return super().for_decoding(header, run)
+
 
 class Searching(ToyNetworks):
     """Notes on how long it is asked to search."""
@@ -167,6 +172,30 @@ def device(shown):
     engines = Noting()
     shown.encode("--device", "cuda:1", engines=engines)
     assert engines.run.device == "cuda:1"
+
+
+# Settings of the run reach what opens the networks; what they do there is in tests/runtime.
+RUN_CHANGES = {
+    "precision": (["--precision", "fp16"], "fp16"),
+    "cache": (["--cache", "off"], "off"),
+    "workspace": (["--workspace", "64"], 64),
+    "streams": (["--streams", "2"], 2),
+    "cuda-graph": (["--cuda-graph"], True),
+}
+
+
+def run_setting(shown, name):
+    typed, due = RUN_CHANGES[name]
+    engines = Noting()
+    shown.encode(*typed, engines=engines)
+    assert getattr(engines.run, name.replace("-", "_")) == due
+
+
+def decode_run_setting(shown, name):
+    typed, due = RUN_CHANGES[name]
+    engines = Noting()
+    decoded(shown, "back.y4m", *typed, engines=engines)
+    assert getattr(engines.run, name.replace("-", "_")) == due
 
 
 def threads(shown):
@@ -257,6 +286,9 @@ CHANGES = {
     "frame-headers": lambda shown: _more(
         shown.encode("--frame-headers", "full")["stream_bytes"], shown.encode()["stream_bytes"]
     ),
+    "refine": lambda shown: _differ(
+        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "4")["bytes"]
+    ),
     "rounding": lambda shown: _differ(
         shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--rounding", "nearest")["bytes"]
     ),
@@ -305,6 +337,8 @@ CHANGES = {
     "qpfile": lambda shown: qpfile(shown),
     "device": device,
     "threads": threads,
+    "jobs": lambda shown: jobs(shown),
+    **{name: partial(run_setting, name=name) for name in RUN_CHANGES},
     "seek": lambda shown: _equal(shown.encode("--seek", "16")["frames"], 8),
     "frames": lambda shown: _equal(shown.encode("--frames", "5")["frames"], 5),
     "input-res": lambda shown: _equal(raw(shown)["frames"], 4),
@@ -332,6 +366,15 @@ def quantisers(shown):
     one, three = (shown.encode("--qp", given)["info"]["per_frame"] for given in ("20", "10:20:60"))
     assert {each["kind"]: each["q"] for each in three} == {"I": 53, "P": 43, "B": 3}
     assert {each["q"] for each in one if each["kind"] == "P"} == {43}
+
+
+def jobs(shown):
+    """The same bytes, from more frames at the same time."""
+    flags = ("--keyint", "6", "--bframes", "0", "--threads", "1")
+    one, three = (shown.encode(*flags, "--jobs", count) for count in ("1", "3"))
+    assert one["bytes"] == three["bytes"]
+    threads = [{stage["name"]: stage["threads"] for stage in each["stages"]} for each in (one, three)]
+    assert [each["quantise"] for each in threads] == [1, 3]
 
 
 def searches(shown):
@@ -434,12 +477,7 @@ def on_error(shown):
 
 
 def decode_device(shown):
-    class Asked(ToyEngines):
-        def for_decoding(self, header, run):
-            self.run = run
-            return super().for_decoding(header, run)
-
-    engines = Asked()
+    engines = Noting()
     decoded(shown, "back.y4m", "--device", "cuda:1", "--threads", "3", engines=engines)
     assert engines.run.device == "cuda:1"
 
@@ -463,9 +501,19 @@ def decode_subtitles(shown):
     assert "subtitle" not in carried(shown, "--no-subtitles", source="titled.mkv")
 
 
+def decode_jobs(shown):
+    """The same pictures, their symbols from more threads."""
+    out = shown.encode("--keyint", "6", "--bframes", "0", "--threads", "1")["out"]
+    assert shown.decode(out, "one.y4m") == shown.decode(out, "three.y4m", "--jobs", "3")
+    done = zvc69("decode", out, shown.folder / "three.y4m", "-y", "--json", "--jobs", "3")
+    assert {each["name"]: each["threads"] for each in json.loads(done.stdout)["stages"]}["parse"] == 3
+
+
 DECODE_CHANGES = {
     "device": decode_device,
     "threads": decode_device,
+    "jobs": decode_jobs,
+    **{name: partial(decode_run_setting, name=name) for name in RUN_CHANGES},
     "seek": lambda shown: _more(len(decoded(shown)), len(decoded(shown, "back.y4m", "--seek", "16"))),
     "frames": lambda shown: _more(len(decoded(shown)), len(decoded(shown, "back.y4m", "--frames", "3"))),
     "on-error": on_error,

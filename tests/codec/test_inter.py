@@ -462,3 +462,21 @@ def test_quarter_samples_lie_between_the_samples():
     assert samples[8, 32 + row, 32 + column] == half(whole[row - 3 : row + 5, column])
     halves = [half(whole[row - 3 : row + 5, each]) for each in range(column - 3, column + 5)]
     assert samples[10, 32 + row, 32 + column] == half(halves)
+
+
+def test_samples_may_be_made_where_the_networks_run():
+    class MakesSamples(ToyNetworks):
+        makes_samples = True
+        made = 0
+
+        def quarter_samples(self, y, peak):
+            MakesSamples.made += 1
+            return quarter_samples(search_plane(y), peak)
+
+    payloads = []
+    for networks in (ToyNetworks(), MakesSamples()):
+        encoder, _ = pair(VIDEO, CodecSettings(qp=20), networks)
+        planned = scheduled(VIDEO, moving_clip(VIDEO, 5), encoder.settings, encoder.base_q_256)
+        payloads.append([encoder.pack(encoder.quantise(each)).payload for each in planned])
+    assert payloads[0] == payloads[1]
+    assert MakesSamples.made >= 2

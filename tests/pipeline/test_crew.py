@@ -36,7 +36,7 @@ SETTINGS = [
 def test_cores_go_to_frames_first_and_to_their_networks_then(threads, group_frames, at_once, each):
     crew = crew_for(RunSettings(device="cpu", threads=threads), group_frames)
     assert (crew.at_once, crew.networks) == (at_once, RunSettings(device="cpu", threads=each))
-    assert crew.hands == (1 if at_once == 1 else at_once + FRAMES_WAITING)
+    assert crew.ahead == at_once + FRAMES_WAITING
 
 
 def test_no_threads_asked_for_is_all_cores():

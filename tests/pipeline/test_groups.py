@@ -17,6 +17,7 @@ from tests.pipeline.engines import (
     write_y4m,
     y4m_luma,
 )
+from tests.toy import ToyNetworks
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.container.reader import StreamReader
 from zvc69_cli.container.writer import StreamWriter
@@ -321,6 +322,18 @@ def test_an_engine_without_inter_networks_codes_keyframes_and_says_so(tmp_path, 
     assert "every frame as a keyframe" in caplog.text
     session = Encoder(report.header.video, engines=IntraEngines())
     assert session.header.gop_frames == 1
+
+
+def test_an_engine_without_gradients_refines_nothing_and_says_so(tmp_path, caplog):
+    class Plain(ToyNetworks):
+        has_gradients = False
+
+    source = str(write_y4m(tmp_path / "in.y4m", 5))
+    for name, steps in (("plain", 0), ("asked", 4)):
+        options = EncodeOptions(codec=CodecSettings(refine=steps), with_note=False)
+        encode(source, str(tmp_path / name), options, engines=ToyEngines(networks=Plain()))
+    assert (tmp_path / "plain").read_bytes() == (tmp_path / "asked").read_bytes()
+    assert "latents are not refined" in caplog.text
 
 
 def test_the_header_says_what_the_stream_holds(data):

@@ -1,14 +1,17 @@
 """The pipeline with the bundle of this checkout: real networks, a small picture."""
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import zvc69_cli
-from tests.pipeline.engines import y4m_bytes
+from tests.pipeline.engines import ToyEngines, y4m_bytes
+from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import RuntimeUnavailable, UnknownBundle
+from zvc69_cli.frames import VideoFormat
 from zvc69_cli.pipeline.decode import decode
 from zvc69_cli.pipeline.encode import encode
 from zvc69_cli.pipeline.places import Pipes
@@ -70,8 +73,6 @@ def test_a_stream_of_another_bundle_is_refused_by_name_and_hash():
     stream = io.BytesIO()
     encode("-", "-", EncodeOptions(), pipes=Pipes(stdin=io.BytesIO(y4m_bytes(1)), stdout=stream))
     header = zvc69_cli.StreamReader(io.BytesIO(stream.getvalue()), "clip").header
-    from dataclasses import replace
-
     other = replace(header, bundle_name="zvc69-x", bundle_sha256=bytes(32))
     with pytest.raises(UnknownBundle, match="zvc69-x"):
         zvc69_cli.Decoder(other)
@@ -83,3 +84,13 @@ def test_a_device_that_cannot_be_had_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(RuntimeUnavailable):
         encode("-", str(tmp_path / "a.zvc69"), options, pipes=pipes)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("effort", ["fast", "thorough"])
+def test_an_encoder_has_the_search_loaded_that_its_settings_ask_for(effort):
+    """Another one stood ready before, and the one asked for was loaded between two frames."""
+    asked = []
+    engine = replace(ToyEngines().for_encoding(RunSettings()), load_inter=asked.append)
+    engine.encoder(VideoFormat(width=48, height=32), CodecSettings(motion_search=effort))
+    engine.encoder(VideoFormat(width=48, height=32), CodecSettings(keyint=1))
+    assert asked == [effort]

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from zvc69_cli.pipeline.queues import Line, is_stage_left_behind
+from zvc69_cli.pipeline.window import Window
 
 
 def numbers(count):
@@ -68,7 +69,7 @@ def test_items_wait_until_they_are_ready_and_no_more_are_worked_on_than_may_be()
     """Item n needs item n // 2."""
     line, finished, done = Line(), set(), []
     working = []
-    numbered, worked = line.channel(2), line.channel(2)
+    worked = line.channel(2)
 
     def work(item):
         working.append(item)
@@ -79,24 +80,24 @@ def test_items_wait_until_they_are_ready_and_no_more_are_worked_on_than_may_be()
         working.remove(item)
         return item
 
-    line.feed("read", lambda: numbers(60), numbered)
-    line.map(
-        "work", work, numbered, worked, threads=5, at_once=2, is_ready=lambda item: not item or item // 2 in finished
-    )  # fmt: skip
+    window = Window(line, 5, lambda item: 1, is_ready=lambda item: not item or item // 2 in finished)
+    line.feed("read", lambda: numbers(60), window)
+    window.serve("work", work, worked, 2)
     line.drain("write", worked, done.append, lambda: None)
     line.run()
-    assert done == list(range(60))
+    assert sorted(each.item for each in done) == list(range(60))
 
 
 def test_an_item_that_will_never_be_ready_does_not_keep_a_failed_line_alive():
     line = Line()
-    numbered, worked = line.channel(2), line.channel(2)
+    worked = line.channel(2)
+    window = Window(line, 4, lambda item: 1, is_ready=lambda item: item == 0)
 
     def fail(item):
         raise OSError("full")
 
-    line.feed("read", lambda: numbers(9), numbered)
-    line.map("work", fail, numbered, worked, threads=4, is_ready=lambda item: item == 0)
+    line.feed("read", lambda: numbers(9), window)
+    window.serve("work", fail, worked, 4)
     line.drain("write", worked, lambda item: None, lambda: None)
     with pytest.raises(OSError, match="full"):
         line.run()
@@ -236,3 +237,15 @@ def test_time_waited_for_neighbours_is_not_counted_as_work():
     assert times["stage 0"] >= 0.2
     assert times["read"] < 0.1
     assert times["write"] < 0.1
+
+
+def test_the_times_of_stages_can_be_looked_at_while_they_work():
+    line, seen = Line(), []
+    build(line, lambda: numbers(30), lambda item: time.sleep(0.01))
+
+    def look():
+        seen.append({each.name: each.busy_s for each in line.times}["stage 0"])
+
+    line.run(look, every_s=0.02)
+    assert any(0.05 < busy_s < 0.2 for busy_s in seen)
+    assert seen == sorted(seen) and seen[-1] >= 0.3

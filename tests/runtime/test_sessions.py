@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, RARE_GRAPHS, find_bundle
+from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, find_bundle
 from zvc69_cli.runtime.sessions import OrtNetworks
 
 
@@ -44,11 +44,17 @@ def test_intra_work_loads_no_more_than_it_needs(networks, graphs):
 
 
 def test_a_decoder_loads_no_graph_that_only_an_encoder_needs(networks, graphs):
-    networks.load_inter(encodes=False)
-    assert not set(graphs.opened) & set(ENCODER_GRAPHS)
-    networks.load_inter(encodes=True)
-    usual = [each for each in INTER_GRAPHS if each not in RARE_GRAPHS]
-    assert graphs.opened == Counter((*INTRA_GRAPHS, *usual))
+    networks.load_inter(None)
+    assert graphs.opened == Counter(
+        (*INTRA_GRAPHS, *(each for each in INTER_GRAPHS if each not in ENCODER_GRAPHS))
+    )
+
+
+@pytest.mark.parametrize("effort", ["fast", "full", "thorough"])
+def test_an_encoder_loads_the_one_search_that_it_will_use(networks, graphs, effort):
+    networks.load_inter(effort)
+    due = [each for each in INTER_GRAPHS if not each.startswith("search_") or each == f"search_{effort}"]
+    assert graphs.opened == Counter((*INTRA_GRAPHS, *due))
 
 
 def test_a_graph_that_several_threads_ask_for_at_once_is_loaded_once(networks, graphs):

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "decode": "Decode a .zvc69 to a video.",
     "devices": "List what can run the networks, and what --device auto takes.",
     "encode": "Encode a video to .zvc69.",
+    "engines": "Build, list, clear, check and calibrate what runs the networks.",
     "info": "Say what is in a .zvc69, and what is wrong with it.",
     "profile": "Say where the time goes when a clip is encoded and decoded.",
 }

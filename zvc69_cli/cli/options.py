@@ -54,8 +54,14 @@ def run_options(command: F) -> F:
 
 
 def file_arguments(command: F) -> F:
-    """IN and OUT, by place or by name."""
+    """IN and OUT, by place or by name; or several of IN and a folder."""
     command = click.argument("paths", nargs=-1, type=click.Path(), metavar="IN OUT")(command)
+    command = click.option(
+        "--output-dir",
+        metavar="DIR",
+        type=click.Path(),
+        help="A folder instead of OUT: every name by place is an input then, and each output is named like its input.",
+    )(command)
     command = click.option(
         "-o", "--output", "out_name", metavar="OUT", help="The output, instead of by place."
     )(command)
@@ -89,6 +95,16 @@ def input_and_output(paths: tuple[str, ...], in_name: str | None, out_name: str 
             "One input, one output: quote names with spaces.",
         )
     return chosen_in, chosen_out
+
+
+def several_inputs(paths: tuple[str, ...], in_name: str | None, out_name: str | None) -> tuple[str, ...]:
+    """Every IN, where --output-dir stands for OUT; raises UsageError."""
+    if out_name is not None:
+        raise UsageError("--output-dir", "was given together with -o", "Leave one of them out.")
+    names = (*([in_name] if in_name is not None else []), *paths)
+    if not names:
+        raise UsageError("IN", "the input is missing", "Name one file or several.")
+    return names
 
 
 def only_input(paths: tuple[str, ...], in_name: str | None) -> str:

@@ -141,25 +141,33 @@ def rate_lines(rate: RateReport) -> list[str]:
     return lines
 
 
-def check_promises(out_name: str, stats: EncodeStats) -> None:
-    """Raises ConstraintMissed where a rate or a buffer that was asked for was not kept."""
+def missed_promise(out_name: str, stats: EncodeStats) -> ConstraintMissed | None:
+    """What to raise where a rate or a buffer that was asked for was not kept."""
     rate = stats.rate
     if rate is None:
-        return
+        return None
     where = shown_name(out_name)
     if rate.underflows:
-        raise ConstraintMissed(
+        return ConstraintMissed(
             where,
             f"the buffer ran empty {rate.underflows} times, should be never",
             "The file is whole. Take a larger --vbv-bufsize, a higher --vbv-maxrate or a lower quality.",
         )
     if rate.miss is not None and abs(rate.miss) > MOST_MISSED:
-        raise ConstraintMissed(
+        return ConstraintMissed(
             where,
             f"{rate.got_kbps:.2f} kb/s is {rate.miss:+.1%} off {rate.asked_kbps:.2f} kb/s, "
             f"should be within {MOST_MISSED:.0%}",
             "The file is whole. Try --passes 2, or a rate nearer to what came out.",
         )
+    return None
+
+
+def check_promises(out_name: str, stats: EncodeStats) -> None:
+    """Raises ConstraintMissed where a rate or a buffer that was asked for was not kept."""
+    missed = missed_promise(out_name, stats)
+    if missed is not None:
+        raise missed
 
 
 def say_decode_summary(out_name: str, stats: DecodeStats) -> None:

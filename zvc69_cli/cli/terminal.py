@@ -42,10 +42,10 @@ def overwrite_policy(*, overwrite: bool, no_overwrite: bool) -> Callable[[str], 
     return may_overwrite
 
 
-def write_json(facts: Any) -> None:
-    """One JSON value and a newline on standard output; raises OutputError."""
+def write_json(facts: Any, *, in_a_line: bool = False) -> None:
+    """One JSON value and a newline on standard output, without others in it where more follow; raises OutputError."""
     with printing():
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(facts, indent=None if in_a_line else 2, ensure_ascii=False))
 
 
 def make_console() -> Console:

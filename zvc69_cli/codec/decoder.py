@@ -29,17 +29,17 @@ from zvc69_cli.codec.latent_coding import (
     whole_hyper,
 )
 from zvc69_cli.codec.motion_coding import MotionReader, code_motion
-from zvc69_cli.codec.networks import Networks
+from zvc69_cli.codec.networks import Networks, Picture
 from zvc69_cli.codec.payload import BrokenPayload, MotionSection, unpack_sections
 from zvc69_cli.codec.planes import cropped_frame, hyper_size, latent_size
-from zvc69_cli.codec.quantised import CodedMotion, Planes, QuantisedFrame, skipped_frame
+from zvc69_cli.codec.quantised import CodedMotion, QuantisedFrame, skipped_frame
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.settings import MAX_Q
 from zvc69_cli.codec.tables import CodecTables, InterTables
 from zvc69_cli.errors import DamagedPacket, MissingReference, SymbolMismatch
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 
-PictureClaim = Claim[QuantisedFrame, Planes]
+PictureClaim = Claim[QuantisedFrame, Picture]
 
 
 class Decoder:
@@ -54,7 +54,7 @@ class Decoder:
         self._networks = networks
         self._tables = tables
         self._states: Slots[ReferenceState] = Slots()  # of parse
-        self._pictures: Slots[Future[Planes]] = Slots()  # of claim
+        self._pictures: Slots[Future[Picture]] = Slots()  # of claim
 
     def parse(self, packet: Packet) -> QuantisedFrame:
         """The integers of one frame; packets come in coding order. One that is refused leaves its slot empty.
@@ -109,7 +109,7 @@ class Decoder:
         claim.outcome.set_result(picture)
         return cropped_frame(picture, self.video, quantised.pts)
 
-    def _picture(self, quantised: QuantisedFrame, references: Sequence[Planes]) -> Planes:
+    def _picture(self, quantised: QuantisedFrame, references: Sequence[Picture]) -> Picture:
         if quantised.is_skipped:
             return references[0]
         context = None

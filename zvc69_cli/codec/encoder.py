@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -21,17 +21,25 @@ from zvc69_cli.codec.dpb import (
 )
 from zvc69_cli.codec.entropy import Pass, pack_string
 from zvc69_cli.codec.gop import PlannedFrame
-from zvc69_cli.codec.latent_coding import LatentPrior, code_latent, inter_prior, intra_prior, whole_hyper
+from zvc69_cli.codec.latent_coding import (
+    CodedLatent,
+    LatentPrior,
+    code_latent,
+    inter_prior,
+    intra_prior,
+    whole_hyper,
+)
 from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.motion_coding import code_motion
 from zvc69_cli.codec.motion_search import MotionWeigher
-from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput
+from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
 from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes, quarter_samples, search_plane
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import I32, Planes, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
-from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, smaller_q_256
+from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
+from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
+from zvc69_cli.codec.refinement import Refinement
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.skipping import pays_to_skip, picture_error, same_picture
@@ -50,11 +58,26 @@ class _Reference:
     """
 
     state: ReferenceState
-    picture: Planes
+    picture: Picture
     source: Frame
     q_256: int
     error: float
-    samples: U8
+    samples: Tensor
+
+
+class _Task(NamedTuple):
+    """A frame about to be coded.
+
+    slots, references  what it refers to, in order of time
+    planes             padded, in 0..1
+    placed             the same, where the networks run
+    """
+
+    planned: PlannedFrame
+    slots: tuple[int, ...]
+    references: Sequence[_Reference]
+    planes: tuple[F32, F32, F32]
+    placed: Picture
 
 
 class _Promise(NamedTuple):
@@ -84,6 +107,7 @@ class Encoder:
         self._networks = networks
         self._tables = tables
         self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent)}
+        self._refinement = {FrameKind.I: Refinement(tables.latent)}
         self._precision = PRECISIONS.index(settings.motion_precision)
         self._slots: Slots[_Promise] = Slots()
         if tables.scale_offsets.shape[1] != networks.latent_channels:
@@ -92,6 +116,8 @@ class Encoder:
         if tables.inter is not None:
             inter = Rounding(settings.rounding, tables.inter.latent)
             self._rounding |= {FrameKind.P: inter, FrameKind.B: inter}
+            refinement = Refinement(tables.inter.latent)
+            self._refinement |= {FrameKind.P: refinement, FrameKind.B: refinement}
             self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.motion_search)
 
     def quantise(self, planned: PlannedFrame) -> QuantisedFrame:
@@ -122,10 +148,12 @@ class Encoder:
             references = [each.result() for each in claim.references]
             planned = claim.subject
             planes = padded_planes(planned.frame, self.video)
-            quantised = self._fitting(planned, claim.slots, planes, references)
+            y, u, v = (self._networks.put(plane) for plane in planes)
+            task = _Task(planned, claim.slots, references, planes, (y, u, v))
+            quantised = self._fitting(task)
             if not self._has_inter or planned.stored_in is None:
                 return quantised
-            quantised, kept = self._kept(quantised, planned.frame, planes, references)
+            quantised, kept = self._kept(quantised, task)
         except BaseException as failure:
             claim.outcome.set_exception(failure)
             raise
@@ -165,15 +193,10 @@ class Encoder:
         except EmptySlot as error:
             raise ValueError(f"frame {planned.coding_index}: {error}") from error
 
-    def _fitting(
-        self,
-        planned: PlannedFrame,
-        slots: tuple[int, ...],
-        planes: Planes,
-        references: Sequence[_Reference],
-    ) -> QuantisedFrame:
+    def _fitting(self, task: _Task) -> QuantisedFrame:
         """The frame at its q, or at the first lower one tried at which it is no larger than it may be."""
-        quantised = self._quantised(planned, slots, planes, references)
+        planned = task.planned
+        quantised = self._quantised(task)
         tries = 0 if planned.most_bytes is None else SMALLER_TRIES
         while tries and quantised.q_256 and not quantised.is_skipped:
             size = len(pack_sections(self._sections(quantised)))
@@ -181,70 +204,85 @@ class Encoder:
                 break
             tries -= 1
             q_256 = smaller_q_256(quantised.q_256, size, planned.most_bytes or 1) if tries else 0
-            planned = replace(planned, q_offset=q_256 - self.base_q_256)
-            quantised = self._quantised(planned, slots, planes, references)
+            task = task._replace(planned=replace(planned, q_offset=q_256 - self.base_q_256))
+            quantised = self._quantised(task)
         return quantised
 
-    def _quantised(
-        self,
-        planned: PlannedFrame,
-        slots: tuple[int, ...],
-        planes: Planes,
-        references: Sequence[_Reference],
-    ) -> QuantisedFrame:
+    def _quantised(self, task: _Task) -> QuantisedFrame:
+        planned = task.planned
         q_256 = self.base_q_256 + planned.q_offset
-        if references and self._skips(planned.frame, planes, q_256, references[0]):
-            return self._skipped(planned, slots, references[0])
-        if references:
-            return self._coded_inter(planned, slots, planes, references)
-        latent, hyper = self._networks.analyse(*planes, q_256)
-        return self._coded(planned, latent, hyper, intra_prior(self._networks))
+        if task.references and self._skips(task, q_256):
+            return self._skipped(planned, task.slots, task.references[0])
+        if task.references:
+            return self._coded_inter(task, q_256)
+        latent, hyper = self._networks.analyse(*task.placed, q_256)
 
-    def _skips(self, frame: Frame, planes: Planes, q_256: int, reference: _Reference) -> bool:
-        if same_picture(frame, reference.source):
+        def gradient(decoded: F32) -> F32:
+            return self._networks.gradient(task.placed, decoded, q_256)
+
+        return self._coded(planned, latent, hyper, intra_prior(self._networks), gradient)
+
+    def _skips(self, task: _Task, q_256: int) -> bool:
+        reference = task.references[0]
+        if same_picture(task.planned.frame, reference.source):
             return True
         if q_256 > reference.q_256:
             return False
-        error = picture_error(planes, reference.picture, self.video.peak)
-        return pays_to_skip(error, reference.error, planes[0].size, q_256)
+        error = picture_error(task.planes, reference.picture, self.video.peak)
+        return pays_to_skip(error, reference.error, task.planes[0].size, q_256)
 
     def _skipped(self, planned: PlannedFrame, slots: tuple[int, ...], reference: _Reference) -> QuantisedFrame:
         shape, picture = reference.state.latent.shape, reference.picture
         return skipped_frame(shape, **self._facts(planned), references=slots, picture=picture)
 
-    def _coded_inter(
-        self,
-        planned: PlannedFrame,
-        slots: tuple[int, ...],
-        planes: Planes,
-        references: Sequence[_Reference],
-    ) -> QuantisedFrame:
-        q_256 = self.base_q_256 + planned.q_offset
-        source = search_plane(planes[0])
+    def _coded_inter(self, task: _Task, q_256: int) -> QuantisedFrame:
+        planned, references = task.planned, task.references
+        source = self._weigher.source(task.planes[0])
         states = [each.state for each in references]
         choosers = [self._weigher.chooser(source, each.samples, planned.kind, q_256) for each in references]
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
         pictures = [each.picture for each in references]
         context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
-        latent, hyper = self._networks.analyse_inter(*planes, context, q_256)
+        latent, hyper = self._networks.analyse_inter(*task.placed, context, q_256)
         prior = inter_prior(self._networks, prior_extra(states, motion.motions))
-        quantised = self._coded(planned, latent, hyper, prior)
-        return replace(quantised, references=slots, motion=motion, context=context)
 
-    def _coded(self, planned: PlannedFrame, latent: F32, hyper: F32, prior: LatentPrior) -> QuantisedFrame:
-        """The symbols of a latent in steps and its hyper latent, both unrounded."""
+        def gradient(decoded: F32) -> F32:
+            return self._networks.gradient_inter(task.placed, decoded, context, q_256)
+
+        quantised = self._coded(planned, latent, hyper, prior, gradient)
+        return replace(quantised, references=task.slots, motion=motion, context=context)
+
+    def _coded(
+        self,
+        planned: PlannedFrame,
+        latent: F32,
+        hyper: F32,
+        prior: LatentPrior,
+        gradient: Callable[[F32], F32],
+    ) -> QuantisedFrame:
+        """The symbols of a latent in steps and its hyper latent, both unrounded.
+
+        gradient  of the picture's error by the decoded latent (Networks.gradient)
+        """
         q_256 = self.base_q_256 + planned.q_offset
         tables, rounding = self._tables.of_kind(planned.kind), self._rounding[planned.kind]
-        channels, height, width = latent.shape
-
-        def choose(_: int, predicted: PriorOutput) -> I32:
-            return rounding.symbols(latent, predicted.means, predicted.indexes)
-
         hyper_symbols = _hyper_symbols(hyper, q_256, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)
-        coded = code_latent(
-            prior, whole_hyper(hyper_symbols, tables), (channels, height, width), offsets, choose
-        )
+        channels, height, width = latent.shape
+
+        def coded_as(latent: F32) -> CodedLatent:
+            def choose(_: int, predicted: PriorOutput) -> I32:
+                return rounding.symbols(latent, predicted.means, predicted.indexes)
+
+            hyper = whole_hyper(hyper_symbols, tables)
+            return code_latent(prior, hyper, (channels, height, width), offsets, choose)
+
+        coded = coded_as(latent)
+        for number in range(self.settings.refine):
+            latent = self._refinement[planned.kind].moved(
+                latent, gradient(coded.latent), coded.symbols, coded.indexes, error_price(q_256), number
+            )
+            coded = coded_as(latent)
         return QuantisedFrame(
             **self._facts(planned),
             hyper=hyper_symbols,
@@ -265,11 +303,9 @@ class Encoder:
             "stored_in": planned.stored_in,
         }
 
-    def _kept(
-        self, quantised: QuantisedFrame, frame: Frame, planes: Planes, references: Sequence[_Reference]
-    ) -> tuple[QuantisedFrame, _Reference]:
+    def _kept(self, quantised: QuantisedFrame, task: _Task) -> tuple[QuantisedFrame, _Reference]:
         """The frame with its picture, and what those need that are predicted from it."""
-        peak = self.video.peak
+        peak, references = self.video.peak, task.references
         picture = quantised.picture
         if picture is None:
             picture = synthesise(quantised, quantised.context, self._networks, peak)
@@ -277,16 +313,22 @@ class Encoder:
         if quantised.is_skipped:
             q_256, error = references[0].q_256, references[0].error
         else:
-            error = picture_error(planes, picture, peak)
+            error = picture_error(task.planes, picture, peak)
         kept = _Reference(
             state=state_of(quantised, [each.state for each in references]),
             picture=picture,
-            source=frame,
+            source=task.planned.frame,
             q_256=q_256,
             error=error,
-            samples=quarter_samples(search_plane(picture[0]), peak),
+            samples=self._samples(picture[0]),
         )
         return replace(quantised, picture=picture, context=None), kept
+
+    def _samples(self, y: Tensor) -> Tensor:
+        """Quarter samples of a decoded luma plane, for the search."""
+        if self._networks.makes_samples:
+            return self._networks.quarter_samples(y, self.video.peak)
+        return self._networks.put(quarter_samples(search_plane(np.asarray(y)), self.video.peak))
 
     def _sections(self, quantised: QuantisedFrame) -> Sections:
         tables = self._tables.of_kind(quantised.kind)

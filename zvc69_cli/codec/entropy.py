@@ -48,19 +48,20 @@ def pack_string(passes: Sequence[Pass], tables: SymbolTables) -> bytes:
     escapes: list[int] = []
     groups: list[tuple[int, I32]] = []
     for each in passes:
-        symbols, indexes = each
-        if len(symbols) and np.abs(symbols).max() > SYMBOL_LIMIT:
-            raise ValueError(f"symbol {np.abs(symbols).max()} is beyond {SYMBOL_LIMIT}")
-        if np.any(symbols[indexes < tables.skip_below]):
+        order, rows = _groups(each.indexes, tables.skip_below)
+        ordered = each.symbols[order]
+        if np.count_nonzero(ordered) != np.count_nonzero(each.symbols):
             raise ValueError("a symbol of a skipped row is not 0")
-        order, rows = _groups(indexes, tables.skip_below)
-        reach = tables.reach[indexes[order]]
-        letters = symbols[order] + reach
-        beyond = (letters < 0) | (letters > 2 * reach)
+        reach = _reaches(rows, tables)
+        beyond = np.abs(ordered) > reach
         if beyond.any():
-            escapes.extend(symbols[order][beyond].tolist())
-            letters[beyond] = 2 * reach[beyond] + 1
-        groups.extend((row, letters[begin:end]) for row, begin, end in rows)
+            escapes.extend(ordered[beyond].tolist())
+            ordered[beyond] = reach[beyond] + 1
+        ordered += reach
+        groups.extend((row, ordered[begin:end]) for row, begin, end in rows)
+    farthest = max(map(abs, escapes), default=0)
+    if farthest > SYMBOL_LIMIT:
+        raise ValueError(f"symbol {farthest} is beyond {SYMBOL_LIMIT}")
     for row, letters in reversed(groups):
         coder.encode_reverse(letters, tables.models[row])
     words: NDArray[np.uint32] = coder.get_compressed()
@@ -94,14 +95,14 @@ class StringReader:
         """The symbols of the next pass, int32 [N], for tables uint8 [N]."""
         symbols = np.zeros(len(indexes), np.int32)
         order, rows = _groups(indexes, self._tables.skip_below)
-        letters = np.empty(len(order), np.int32)
+        ordered = np.empty(len(order), np.int32)
         for row, begin, end in rows:
-            letters[begin:end] = self._coder.decode(self._tables.models[row], end - begin)
-        reach = self._tables.reach[indexes[order]]
-        letters -= reach
-        for position in np.flatnonzero(letters > reach):
-            letters[position] = self._escapes.read(int(reach[position]))
-        symbols[order] = letters
+            ordered[begin:end] = self._coder.decode(self._tables.models[row], end - begin)
+        reach = _reaches(rows, self._tables)
+        ordered -= reach
+        for position in np.flatnonzero(ordered > reach):
+            ordered[position] = self._escapes.read(int(reach[position]))
+        symbols[order] = ordered
         return symbols
 
     def finish(self) -> None:
@@ -121,16 +122,24 @@ class _Group(NamedTuple):
 
 def _groups(indexes: U8, skip_below: int) -> tuple[NDArray[np.intp], list[_Group]]:
     """The positions of a pass that are coded, rows in ascending order and each as in the pass; and where rows end."""
-    order = np.argsort(indexes, kind="stable")
-    sizes = np.bincount(indexes, minlength=skip_below)
-    skipped = int(sizes[:skip_below].sum())
+    coded = np.flatnonzero(indexes >= skip_below)
+    rows = indexes[coded]
+    order = coded[np.argsort(rows, kind="stable")]
     groups = []
     begin = 0
-    for row, size in enumerate(sizes[skip_below:].tolist(), skip_below):
+    for row, size in enumerate(np.bincount(rows).tolist()):
         if size:
             groups.append(_Group(row, begin, begin + size))
             begin += size
-    return order[skipped:], groups
+    return order, groups
+
+
+def _reaches(groups: Sequence[_Group], tables: SymbolTables) -> I32:
+    """How far the table of each symbol goes, int32 [coded]."""
+    reaches: I32 = np.repeat(
+        tables.reach[[each.row for each in groups]], [each.end - each.begin for each in groups]
+    )
+    return reaches
 
 
 def _pack_escapes(symbols: Sequence[int]) -> bytes:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zvc69_cli.codec.entropy import BrokenString, StringReader
-from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput
+from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput, Tensor
 from zvc69_cli.codec.payload import Slice
 from zvc69_cli.codec.prior import HYPER_LIMIT
 from zvc69_cli.codec.quantised import I32, checkerboard, hyper_rows, known_half, merge_passes
@@ -23,7 +23,7 @@ class LatentPrior(NamedTuple):
     """Which of the networks predict the latent of a frame."""
 
     first: Callable[[F32, int, int, F32], PriorOutput]
-    second: Callable[[F32, F32, F32], PriorOutput]
+    second: Callable[[F32, Tensor, F32], PriorOutput]
 
 
 class CodedLatent(NamedTuple):

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+
+
+class Tensor(Protocol):
+    """An array wherever the networks have it, in their shape; np.asarray brings it here. Arrays are tensors too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+Picture = tuple[Tensor, Tensor, Tensor]  # y, u and v
 
 
 class PriorOutput(Protocol):
@@ -23,14 +35,15 @@ class PriorOutput(Protocol):
         """uint8 [C, H, W], rows of the tables"""
 
     @property
-    def state(self) -> F32:
+    def state(self) -> Tensor:
         """float32 [2C, H, W], integers; what `predict_second` is given back"""
 
 
 class Networks(Protocol):
     """The neural half of the codec. H and W are those of the padded planes, multiples of 16; h = H/16, w = W/16.
 
-    What follows `has_inter` is called only where that is true. Fields are float32 [2, rows, columns], x then y.
+    What only goes from one network to another is a Tensor, and may stay on a device all the while. What follows
+    `has_inter` is called only where that is true. Fields are float32 [2, rows, columns], x then y.
     """
 
     @property
@@ -39,7 +52,10 @@ class Networks(Protocol):
     @property
     def hyper_channels(self) -> int: ...
 
-    def analyse(self, y: F32, u: F32, v: F32, q_256: int) -> tuple[F32, F32]:
+    def put(self, array: NDArray[Any]) -> Tensor:
+        """A plane [rows, columns], or quarter samples, put where the networks run: for what is given them often."""
+
+    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         """Latent [C, h, w] in quantisation steps and hyper latent [Z, ceil(h/4), ceil(w/4)], both unrounded.
 
         y        [H, W] in 0..1
@@ -49,10 +65,10 @@ class Networks(Protocol):
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.first, equal to it in every element."""
 
-    def predict_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+    def predict_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.second, equal to it in every element; `state` of the result is the one given."""
 
-    def synthesise(self, latent: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+    def synthesise(self, latent: F32, q_256: int, peak: int) -> Picture:
         """Planes [H, W] and twice [H/2, W/2] of whole samples in 0..peak.
 
         latent  [C, h, w] in sixteenths of a step
@@ -62,7 +78,23 @@ class Networks(Protocol):
     def has_inter(self) -> bool:
         """Whether P and B frames can be coded."""
 
-    def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the two gradients can be had."""
+
+    def gradient(self, planes: Picture, latent: F32, q_256: int) -> F32:
+        """By each element of a latent in steps, [C, h, w]: how the error of the picture made of it grows.
+
+        The error is the squared one a luma sample, samples in 0..1, planes 6:1:1, summed over the luma's samples.
+
+        planes  as `analyse` is given them
+        latent  in sixteenths of a step
+        """
+
+    def gradient_inter(self, planes: Picture, latent: F32, context: Tensor, q_256: int) -> F32:
+        """As `gradient`, knowing the prediction."""
+
+    def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
         """Where blocks of 32, 16 and 8 samples of a picture lie in another: whole numbers of quarter samples.
 
         y        [H', W'] in 0..1, sides multiples of 64
@@ -70,7 +102,17 @@ class Networks(Protocol):
         effort   CodecSettings.motion_search
         """
 
-    def motion_error(self, level: int, y: F32, samples: U8, field: F32) -> F32:
+    @property
+    def makes_samples(self) -> bool:
+        """Whether `quarter_samples` is to be asked, and not codec.planes."""
+
+    def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
+        """codec.planes.quarter_samples of a plane that lies where the networks run, continued as by `search_plane`.
+
+        y  [H, W], whole samples in 0..peak
+        """
+
+    def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
         """Mean squared error of each cell [rows, columns] of a level, when it lies at its vector of a field.
 
         y        [rows * s, columns * s] in 0..1
@@ -81,23 +123,23 @@ class Networks(Protocol):
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
         """codec.motion_prior.IntegerMotionPrior, equal to it in every element."""
 
-    def warp(self, y: F32, u: F32, v: F32, field: F32, peak: int) -> F32:
+    def warp(self, y: Tensor, u: Tensor, v: Tensor, field: F32, peak: int) -> Tensor:
         """A reference moved by a field [2, H/8, W/8] of quarter luma samples: features [96, H/8, W/8] in 0..1.
 
         y, u, v  the reference, as `synthesise` yields it
         """
 
-    def context(self, warped: tuple[F32, ...]) -> F32:
+    def context(self, warped: tuple[Tensor, ...]) -> Tensor:
         """The prediction of a picture, [96, H/8, W/8], from one or two moved references."""
 
-    def analyse_inter(self, y: F32, u: F32, v: F32, context: F32, q_256: int) -> tuple[F32, F32]:
+    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
         """As `analyse`, knowing the prediction."""
 
     def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.first of the inter prior; extra is [2C + 6, height, width] of integers."""
 
-    def predict_inter_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+    def predict_inter_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.second of the inter prior."""
 
-    def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+    def synthesise_inter(self, latent: F32, context: Tensor, q_256: int, peak: int) -> Picture:
         """As `synthesise`, knowing the prediction."""

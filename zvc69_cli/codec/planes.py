@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.networks import F32, U8
+from zvc69_cli.codec.networks import F32, U8, Picture
 from zvc69_cli.frames import Frame, Samples, VideoFormat, align_dimensions
 
 BLOCK: Final = 16
@@ -38,9 +38,9 @@ def padded_planes(frame: Frame, video: VideoFormat) -> tuple[F32, F32, F32]:
     )
 
 
-def cropped_frame(planes: tuple[F32, F32, F32], video: VideoFormat, pts: int) -> Frame:
-    """A frame of the video's size from padded planes of whole samples; undoes `padded_planes`."""
-    y, u, v = planes
+def cropped_frame(picture: Picture, video: VideoFormat, pts: int) -> Frame:
+    """A frame of the video's size from the padded planes of whole samples; undoes `padded_planes`."""
+    y, u, v = (np.asarray(plane) for plane in picture)
     chroma = (slice(video.chroma_height), slice(video.chroma_width))
     return Frame(
         y=_samples(y[: video.height, : video.width], video),

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy import Pass
 from zvc69_cli.codec.motion import Motion
-from zvc69_cli.codec.networks import F32, U8, PriorOutput
+from zvc69_cli.codec.networks import F32, U8, Picture, PriorOutput, Tensor
 from zvc69_cli.codec.prior import MEAN_FRACTION
 from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import FrameKind
 
 I32 = NDArray[np.int32]
-Planes = tuple[F32, F32, F32]
 
 
 class CodedMotion(NamedTuple):
@@ -81,8 +80,8 @@ class QuantisedFrame:
     stored_in: int | None = None
     motion: CodedMotion | None = None
     is_skipped: bool = False
-    context: F32 | None = None
-    picture: Planes | None = None
+    context: Tensor | None = None
+    picture: Picture | None = None
 
     def symbol_crc(self) -> int:
         """CRC-32 of what an entropy decoder must yield: motion, then hyper and latent symbols as int16."""

@@ -60,7 +60,8 @@ class RateSettings:
     stats: str = flag("", "File of what the first of two passes saw. Without it, OUT.stats.")
     passes: int = flag(1, "Passes over the input in one go; 2 needs a file to read twice.", low=1, high=2)
     slow_firstpass: bool = flag(
-        False, "Search motion in the first of two passes as --motion-search says; else as fast as can be."
+        False,
+        "Search motion and refine in the first of two passes as in the second; else it is as fast as can be.",
     )
     qcomp: float = flag(
         DEFAULT_QCOMP,

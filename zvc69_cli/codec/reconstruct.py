@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from zvc69_cli.codec.motion import Motion
-from zvc69_cli.codec.networks import F32, Networks
-from zvc69_cli.codec.quantised import Planes, QuantisedFrame
+from zvc69_cli.codec.networks import Networks, Picture, Tensor
+from zvc69_cli.codec.quantised import QuantisedFrame
 
 
 def predict_picture(
-    motions: Sequence[Motion], references: Sequence[Planes], networks: Networks, peak: int
-) -> F32:
+    motions: Sequence[Motion], references: Sequence[Picture], networks: Networks, peak: int
+) -> Tensor:
     """What a P or B frame is conditioned on: its references, each moved by the finest field to it."""
     return networks.context(
         tuple(
@@ -23,7 +23,7 @@ def predict_picture(
     )
 
 
-def synthesise(quantised: QuantisedFrame, context: F32 | None, networks: Networks, peak: int) -> Planes:
+def synthesise(quantised: QuantisedFrame, context: Tensor | None, networks: Networks, peak: int) -> Picture:
     """The padded planes that everybody makes of these integers (within a rounding of the pixels between backends).
 
     context  None in an I frame

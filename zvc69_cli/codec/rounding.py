@@ -45,15 +45,19 @@ class Rounding:
         indexes  uint8 [C, H, W]
         """
         residual = latent - means * np.float32(1 / MEAN_FRACTION)
-        size = np.minimum(np.abs(residual), np.float32(SYMBOL_LIMIT))
+        symbols = np.zeros(residual.shape, np.int32)
+        # Most elements are 0, whatever their table: the rest are few enough to be looked at one by one.
+        far = np.flatnonzero((np.abs(residual) >= np.float32(0.5)) & (indexes >= self._skip_below))
+        left = residual.ravel()[far]
+        size = np.minimum(np.abs(left), np.float32(SYMBOL_LIMIT))
         if self._thresholds is None:
             whole = np.floor(size + np.float32(0.5))
         else:
             whole = np.floor(size)
-            place = indexes * np.intp(_SIZES) + np.minimum(whole, _SIZES - 1).astype(np.intp)
-            whole += size - whole > self._thresholds.ravel()[place]
-        whole[indexes < self._skip_below] = 0
-        return np.copysign(whole, residual).astype(np.int32)
+            kept = np.minimum(whole, _SIZES - 1).astype(np.intp)
+            whole += size - whole > self._thresholds[indexes.ravel()[far], kept]
+        symbols.ravel()[far] = np.copysign(whole, left).astype(np.int32)
+        return symbols
 
 
 def dead_zone_thresholds(tables: SymbolTables) -> F32:

@@ -93,7 +93,14 @@ class CodecSettings:
         choices=("nearest", "dead-zone"),
         in_presets=True,
     )
-
+    refine: int = flag(
+        0,
+        "Steps by which latents are refined downhill on rate and distortion; each takes about as long as to decode a "
+        "frame twice.",
+        low=0,
+        high=16,
+        in_presets=True,
+    )
     rc_lookahead: int = flag(
         24,
         "Frames planned before one is given its quantiser, where a rate or --cutree asks for it.",

@@ -14,6 +14,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,17 @@ from zvc69_cli.runtime.settings import RunSettings
 WARM_UP_FRAMES = 4
 
 
-def speed(clip: Path, frames: int, crf: float, run: RunSettings) -> tuple[EncodeStats, DecodeStats]:
+def speed(
+    clip: Path, frames: int, crf: float, run: RunSettings, *, jobs: int = 1, keyint: int = 250
+) -> tuple[EncodeStats, DecodeStats]:
     """Encode the first frames of a clip to a file and decode that to raw video."""
     with tempfile.TemporaryDirectory() as folder:
         stream, raw = str(Path(folder) / "clip.zvc69"), str(Path(folder) / "clip.yuv")
-        options = EncodeOptions.of(
-            crf=crf, frames=frames, device=run.device, threads=run.threads, audio=False, subtitles=False
-        )
+        asked = EncodeOptions.of(crf=crf, frames=frames, jobs=jobs, keyint=keyint, audio=False, subtitles=False)
+        options = replace(asked, run=run)
+        decoding = DecodeOptions(run=run, flight=options.flight, output=OutputSettings(raw=True))
         encoded = encode(str(clip), stream, options)
-        decoded = decode(stream, raw, DecodeOptions(run=run, output=OutputSettings(raw=True)))
+        decoded = decode(stream, raw, decoding)
     return encoded, decoded
 
 
@@ -62,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--crf", type=float, default=28.0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="GOPs at the same time")
+    parser.add_argument("--keyint", type=int, default=250)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--history", type=Path, help="file of earlier speeds, compared with and added to")
     parser.add_argument(
@@ -70,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     run = RunSettings(device=asked.device, threads=asked.threads)
     speed(asked.clip, WARM_UP_FRAMES, asked.crf, run)
-    encoded, decoded = speed(asked.clip, asked.frames, asked.crf, run)
+    encoded, decoded = speed(asked.clip, asked.frames, asked.crf, run, jobs=asked.jobs, keyint=asked.keyint)
     result = {
         "machine": f"{processor_name()}, {os.cpu_count()} cores, {platform.system()}",
         "device": encoded.device,
@@ -94,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = (
         f"{asked.clip.name} {encoded.frames} frames crf {asked.crf:g} {encoded.device} threads {asked.threads}"
     )
+    if asked.jobs > 1 or asked.keyint != 250:
+        what += f" jobs {asked.jobs} keyint {asked.keyint}"
     speeds = (("encode", encoded.frames_per_s), ("decode", decoded.frames_per_s))
     slowdowns = compare_with_history(
         asked.history, SpeedRun(when=now(), machine=str(result["machine"]), what=what, speeds=speeds)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from zvc69_cli.errors import DamagedStream, InputError, Interrupted, SymbolMismatch, TruncatedStream
-from zvc69_cli.frames import CopiedPacket, Packet
+from zvc69_cli.errors import InputError, Interrupted, TruncatedStream
+from zvc69_cli.frames import Packet
 from zvc69_cli.pipeline.crew import USUAL_GROUP_FRAMES, Crew, crew_for
-from zvc69_cli.pipeline.delivery import Decoded, Delivered, Delivery
-from zvc69_cli.pipeline.encode import FRAMES_HELD, PACKETS_A_FRAME, weigh
-from zvc69_cli.pipeline.engine import Engine, Engines, FrameClaim, InstalledEngines
-from zvc69_cli.pipeline.order import Place
+from zvc69_cli.pipeline.decoding import Decoding, DecodingStages
+from zvc69_cli.pipeline.delivery import Delivered, Delivery
+from zvc69_cli.pipeline.engine import Engine, Engines, InstalledEngines
 from zvc69_cli.pipeline.places import (
     PIPE,
     Destination,
@@ -23,25 +21,17 @@ from zvc69_cli.pipeline.places import (
     opened_for_reading,
     writing,
 )
-from zvc69_cli.pipeline.queues import Channel, Line
+from zvc69_cli.pipeline.queues import Line
 from zvc69_cli.pipeline.resolve import DecodeOptions
-from zvc69_cli.pipeline.stats import DecodeStats, Progress, Watch
+from zvc69_cli.pipeline.stats import DecodeStats, Progress, Watch, times_since
 from zvc69_cli.pipeline.stop import StopRequest, interrupted_early
-from zvc69_cli.pipeline.stored import Lost, StoredItem, StoredPart, Unwanted
+from zvc69_cli.pipeline.stored import StoredItem, StoredPart
+from zvc69_cli.pipeline.window import InOrder, Numbered
 
 if TYPE_CHECKING:
     from zvc69_cli.container.reader import StreamReader
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
-    """A frame between its symbols and its picture; without a claim on its references where they are damaged."""
-
-    claim: FrameClaim | None
-    place: Place
-    is_wanted: bool
 
 
 def decode(
@@ -101,7 +91,6 @@ class _Decode:
         stop: StopRequest,
         watch: Watch,
     ) -> None:
-        header = reader.header
         self._name = name
         self._reader = reader
         self._engine = engine
@@ -110,10 +99,9 @@ class _Decode:
         self._stop = stop
         self._watch = watch
         self._part = StoredPart(name, reader, source, options.part)
-        self._decoder = engine.decoder(header.video, header.base_q_256)
+        self._networks_before = engine.network_times
         self._line = Line()
         self._conceals = options.part.on_error == "conceal"
-        self._is_broken = False  # whether the last frame could not be decoded
         self._is_read = False
         self._notes_said = 0
         self._payload_bytes = 0
@@ -138,28 +126,20 @@ class _Decode:
         self._delivery = Delivery(
             sink, header, is_sought=bool(self._options.part.seek), first_pts=lambda: self._part.first_pts
         )
-        line = self._line
-        stored: Channel[StoredItem] = line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
-        parsed: Channel[Any] = line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
-        pictures: Channel[Any] = line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)
-        line.feed("read", self._read, stored)
-        line.map("parse", self._parse, stored, parsed)
-        line.map(
-            "reconstruct",
-            self._reconstruct,
-            parsed,
-            pictures,
-            threads=self._crew.hands,
-            at_once=self._crew.at_once,
-            is_ready=_is_ready,
-        )
-        line.drain(
-            "write", pictures, lambda item: self._write(item, destination), lambda: self._finish(destination)
-        )
+        decoding = Decoding(self._name, self._engine, header.video, header.base_q_256, conceals=self._conceals)
+        jobs = self._options.flight.jobs
+        self._stages = DecodingStages(self._line, decoding, self._read, self._crew, jobs, header.video)
+        order: InOrder[Delivered] = InOrder()
+
+        def write(numbered: Numbered[Numbered[Delivered]]) -> None:
+            for each in order.push(numbered.item):
+                self._write(each.item, destination)
+
+        self._line.drain("write", self._stages.shown, write, lambda: self._finish(destination))
         self._stop.is_under_way = True
         self._began = time.perf_counter()
         try:
-            line.run(lambda: self._look(destination))
+            self._line.run(lambda: self._look(destination))
             if not self._delivery.frames:
                 raise self._nothing()
             with writing(destination.shown_name):
@@ -172,7 +152,7 @@ class _Decode:
     def conclude(self, destination: Destination) -> DecodeStats:
         """Give the output its name where everything that was asked for is in it, and say what is not."""
         cut = self._part.cut
-        if not self._is_read:
+        if not self._is_whole:
             destination.settle()
             raise _cut_short(destination, self._delivery.frames, self._stop.signal_number)
         if cut is not None and not self._conceals:
@@ -194,7 +174,7 @@ class _Decode:
             is_cut=cut is not None,
             problems=tuple(self._reader.problems),
             stages=self._line.times,
-            networks=self._engine.network_times,
+            networks=times_since(self._engine.network_times, self._networks_before),
         )
 
     def _lost_text(self) -> str:
@@ -209,7 +189,7 @@ class _Decode:
         return bool(self._options.part.seek) or self._options.part.frames is not None
 
     def _nothing(self) -> Exception:
-        if not self._is_read:
+        if not self._is_whole:
             return interrupted_early(self._stop.signal_number)
         if self._part.cut is not None:
             return TruncatedStream(self._name, self._part.cut.what, "There is no whole frame before the cut.")
@@ -228,38 +208,10 @@ class _Decode:
             yield item
         self._is_read = True
 
-    def _parse(self, item: StoredItem) -> Parsed | Lost | CopiedPacket:
-        if isinstance(item, CopiedPacket):
-            return item
-        if isinstance(item, Lost):
-            self._decoder.lose(None)
-            self._is_broken = True
-            return item
-        is_wanted = not isinstance(item, Unwanted)
-        packet = item.packet if isinstance(item, Unwanted) else item
-        if packet.is_damaged:
-            self._decoder.lose(packet)
-            self._is_broken = True
-            return Parsed(claim=None, place=Place.of(packet), is_wanted=is_wanted)
-        try:
-            symbols = self._decoder.parse(packet)
-        except (DamagedStream, SymbolMismatch) as cause:
-            where = f"{self._name}: {cause.where}"
-            if not self._conceals:
-                raise type(cause)(where, cause.what, cause.next_step) from cause
-            # What follows from the first damage, frame by frame, is not worth a line each.
-            _log.log(logging.DEBUG if self._is_broken else logging.WARNING, "%s: %s", where, cause.what)
-            self._decoder.lose(packet)
-            self._is_broken = True
-            return Parsed(claim=None, place=Place.of(packet), is_wanted=is_wanted)
-        self._is_broken = False
-        return Parsed(claim=self._decoder.claim(symbols), place=Place.of(packet), is_wanted=is_wanted)
-
-    def _reconstruct(self, item: Parsed | Lost | CopiedPacket) -> Delivered:
-        if not isinstance(item, Parsed):
-            return item
-        frame = None if item.claim is None else self._decoder.show(item.claim)
-        return Decoded(frame=frame, place=item.place, is_wanted=item.is_wanted)
+    @property
+    def _is_whole(self) -> bool:
+        """Whether everything that was asked for was read, and nothing of it was left out."""
+        return self._is_read and not self._stages.has_left_out
 
     def _write(self, item: Delivered, destination: Destination) -> None:
         with writing(destination.shown_name):
@@ -267,7 +219,7 @@ class _Decode:
 
     def _finish(self, destination: Destination) -> None:
         """Write what waits for frames before it, unless these were not read: then there would be a hole."""
-        if self._is_read:
+        if self._is_whole:
             with writing(destination.shown_name):
                 self._delivery.finish(is_cut=self._part.cut is not None, holds=self._conceals)
 
@@ -297,14 +249,11 @@ class _Decode:
 
 
 def _crew_of(reader: StreamReader, options: DecodeOptions) -> Crew:
-    header = reader.header
+    header, jobs = reader.header, options.flight.jobs
     if header.gop_frames == 1:
         return crew_for(options.run, None)
-    return crew_for(options.run, USUAL_GROUP_FRAMES if header.has_b_frames else 1)
-
-
-def _is_ready(item: Any) -> bool:
-    return not isinstance(item, Parsed) or item.claim is None or item.claim.is_ready
+    group_frames = USUAL_GROUP_FRAMES if header.has_b_frames else 1
+    return crew_for(options.run, group_frames, jobs=jobs, gop_frames=header.gop_frames)
 
 
 def _kept_apart(cut: TruncatedStream, destination: Destination, frames: int, lost: str) -> TruncatedStream:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from io import BufferedWriter
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 from zvc69_cli.errors import Aborted, InputError, Interrupted
 from zvc69_cli.frames import CopiedPacket, Frame, FrameKind, Packet
-from zvc69_cli.pipeline.coding import Coding, Compare, is_ready
-from zvc69_cli.pipeline.crew import available_cores, crew_for
+from zvc69_cli.pipeline.coding import Coding, CodingStages, Compare, frames_channel
+from zvc69_cli.pipeline.crew import crew_of
 from zvc69_cli.pipeline.endings import cut_short, stopped_at_once
 from zvc69_cli.pipeline.engine import Engines, InstalledEngines, plain_header, possible_settings
 from zvc69_cli.pipeline.note import settings_note
@@ -26,9 +26,9 @@ from zvc69_cli.pipeline.places import (
     opened_for_writing,
     writing,
 )
-from zvc69_cli.pipeline.queues import Channel, Line
+from zvc69_cli.pipeline.queues import Line
 from zvc69_cli.pipeline.resolve import EncodeOptions
-from zvc69_cli.pipeline.stats import Clock, EncodeStats, KindTally, Progress, Record, Watch
+from zvc69_cli.pipeline.stats import Clock, EncodeStats, KindTally, Progress, Record, Watch, times_since
 from zvc69_cli.pipeline.stop import StopRequest, interrupted_early
 from zvc69_cli.pipeline.two_pass import (
     NOWHERE,
@@ -37,15 +37,12 @@ from zvc69_cli.pipeline.two_pass import (
     quick_options,
     stats_name,
 )
+from zvc69_cli.pipeline.window import InOrder, Numbered
 
 if TYPE_CHECKING:
     from zvc69_cli.codec.pass_log import PassLog
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.media.source import Source
-
-FRAMES_HELD: Final = 3  # frames that one channel holds
-PACKETS_A_FRAME: Final = 16  # copied packets that weigh as much as a frame
-MAX_PACK_THREADS: Final = 2
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +171,6 @@ class _Encode:
 
     def begin(self, engines: Engines, *, is_first_pass: bool = False) -> None:
         """Read up to the first frame, which the header needs, and get the engine ready."""
-        from zvc69_cli.codec.gop import group_frames
         from zvc69_cli.pipeline.rate_stage import RateInputs, rate_stage
 
         self._items = iter(self._source)
@@ -189,9 +185,9 @@ class _Encode:
                 "Check --seek and --frames, and that it is a video.",
             )
         self._say_notes()
-        codec = self._options.codec
-        self._crew = crew_for(self._options.run, None if codec.keyint == 1 else group_frames(codec))
+        self._crew = crew_of(self._options)
         self._engine = engines.for_encoding(self._crew.networks)
+        self._networks_before = self._engine.network_times
         self._settings = possible_settings(self._engine, self._options.codec)
         self._header = self._stream_header()
         video = self._source.video
@@ -219,37 +215,23 @@ class _Encode:
 
         with writing(destination.shown_name):
             self._writer = StreamWriter(out, self._header)
-        line = self._line
-        arriving = _frames_channel(line)
-        claimed = _frames_channel(line)
-        coded = _frames_channel(line)
-        packed = _frames_channel(line)
-        line.feed("read", self._read, arriving)
-        line.expand("plan", self._coding.plan, self._coding.plan_rest, arriving, claimed)
-        line.map(
-            "quantise",
-            self._coding.code,
-            claimed,
-            coded,
-            threads=self._crew.hands,
-            at_once=self._crew.at_once,
-            is_ready=is_ready,
+        arriving = frames_channel(self._line)
+        self._line.feed("read", self._read, arriving)
+        compares = self._compare is not None
+        self._stages = CodingStages(
+            self._line, self._coding, self._crew, arriving, self._frame_bytes, compares=compares
         )
-        if self._compare is not None:
-            compared = _frames_channel(line)
-            line.map("compare", self._coding.compare, coded, compared)
-            coded = compared
-        line.map("pack", self._coding.pack, coded, packed, threads=min(MAX_PACK_THREADS, available_cores()))
-        line.drain(
-            "write",
-            packed,
-            lambda item: self._write(item, destination),
-            lambda: self._finish(out, destination),
-        )
+        order: InOrder[Packet | CopiedPacket] = InOrder()
+
+        def write(numbered: Numbered[Packet | CopiedPacket]) -> None:
+            for each in order.push(numbered):
+                self._write(each.item, destination)
+
+        self._line.drain("write", self._stages.packed, write, lambda: self._finish(out, destination))
         self._is_source_lent = True
         self._stop.is_under_way = True
         self._began = time.perf_counter()
-        line.run(self._look)
+        self._line.run(self._look)
         if not self.was_cut and self.frames_written != self._frames_read:
             raise Aborted(
                 destination.shown_name,
@@ -260,7 +242,7 @@ class _Encode:
     @property
     def was_cut(self) -> bool:
         """Whether a stop came before the end of the input."""
-        return not self._is_source_exhausted
+        return not self._is_source_exhausted or self._stages.has_left_out
 
     @property
     def pass_log(self) -> PassLog:
@@ -291,8 +273,14 @@ class _Encode:
             kinds=tuple(sorted(self._kinds.items())),
             rate=self._rate.tally.report(self._clock.duration_s, self._rate.control.unreachable),
             stages=self._line.times,
-            networks=self._engine.network_times,
+            networks=times_since(self._engine.network_times, self._networks_before),
         )
+
+    @property
+    def _frame_bytes(self) -> int:
+        """What one frame of the source takes in memory."""
+        first = self._waiting[-1]
+        return first.y.nbytes + first.u.nbytes + first.v.nbytes if isinstance(first, Frame) else 1
 
     def _stream_header(self) -> StreamHeader:
         first = self._waiting[-1]
@@ -363,7 +351,7 @@ class _Encode:
 
     def _finish(self, out: BinaryIO, destination: Destination) -> None:
         with writing(destination.shown_name):
-            self._writer.close(complete=self._is_source_exhausted)
+            self._writer.close(complete=not self.was_cut)
             out.flush()
 
     def _say_notes(self) -> None:
@@ -388,11 +376,3 @@ class _Encode:
                 duration_s=self._clock.duration_s,
             )
         )
-
-
-def weigh(item: Any) -> int:
-    return 1 if isinstance(item, CopiedPacket) else PACKETS_A_FRAME
-
-
-def _frames_channel(line: Line) -> Channel[Any]:
-    return line.channel(FRAMES_HELD * PACKETS_A_FRAME, weigh)

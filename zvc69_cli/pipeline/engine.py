@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,6 +76,9 @@ class Engine(Protocol):
     def has_inter(self) -> bool: ...
 
     @property
+    def has_gradients(self) -> bool: ...
+
+    @property
     def device(self) -> str: ...
 
     @property
@@ -94,12 +98,19 @@ class Engines(Protocol):
 
 
 class LoadInter(Protocol):
-    """Has what P and B frames need loaded, to encode them or to decode alone."""
+    """Has what P and B frames need loaded, to encode them with a search of this effort, or (None) to decode alone."""
 
-    def __call__(self, *, encodes: bool) -> None: ...
+    def __call__(self, search: str | None) -> None: ...
 
 
-def _nothing_to_load(*, encodes: bool) -> None:
+CheckSize = Callable[[VideoFormat], None]
+
+
+def _nothing_to_load(search: str | None) -> None:
+    pass
+
+
+def _any_size(video: VideoFormat) -> None:
     pass
 
 
@@ -108,6 +119,7 @@ class InstalledEngine:
     """An Engine of a bundle that is on this machine.
 
     load_inter  called before P and B frames are coded, so that nothing has to be loaded between two frames
+    check_size  called before a video is coded; raises UsageError where the device cannot take its size
     """
 
     bundle_name: str
@@ -118,11 +130,17 @@ class InstalledEngine:
     networks: TimedNetworks
     tables: CodecTables
     load_inter: LoadInter = _nothing_to_load
+    check_size: CheckSize = _any_size
 
     @property
     def has_inter(self) -> bool:
         """Whether the bundle can predict a frame from others."""
         return self.tables.inter is not None and self.networks.has_inter
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether it can say how an error changes with a latent."""
+        return self.networks.has_gradients
 
     @property
     def network_times(self) -> tuple[StageTime, ...]:
@@ -131,13 +149,15 @@ class InstalledEngine:
     def encoder(self, video: VideoFormat, settings: CodecSettings) -> FrameEncoder:
         from zvc69_cli.codec.encoder import Encoder
 
+        self.check_size(video)
         if settings.keyint != 1:
-            self.load_inter(encodes=True)
+            self.load_inter(settings.motion_search)
         return Encoder(video, settings, self.networks, self.tables)
 
     def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder:
         from zvc69_cli.codec.decoder import Decoder
 
+        self.check_size(video)
         return Decoder(video, base_q_256, self.networks, self.tables)
 
 
@@ -156,37 +176,45 @@ class InstalledEngines:
 
         engine = load_engine(find_bundle_by_hash(header.bundle_sha256, header.bundle_name), run)
         if header.gop_frames != 1:
-            engine.load_inter(encodes=False)
+            engine.load_inter(None)
         return engine
 
 
 def load_engine(bundle: Bundle, run: RunSettings) -> InstalledEngine:
-    """A bundle's networks and tables on the device asked for; raises RuntimeUnavailable."""
+    """A bundle's networks and tables on the device asked for.
+
+    raises  RuntimeUnavailable, UsageError where a setting can have no effect on that device
+    """
     from zvc69_cli.codec.tables import CodecTables
-    from zvc69_cli.runtime.providers import choose_device
-    from zvc69_cli.runtime.sessions import load_networks
+    from zvc69_cli.pipeline.self_test import CheckedNetworks
+    from zvc69_cli.runtime.providers import check_run, choose_device
 
     device = choose_device(run.device)
+    check_run(run, device)
     _log.info("device: %s (%s)", device.name, device.why)
-    networks = load_networks(bundle, device, run.threads)
+    checked = CheckedNetworks(bundle, device, run)
     return InstalledEngine(
         bundle_name=bundle.name,
         bundle_sha256=bundle.sha256,
         latent_channels=bundle.latent_channels,
         hyper_channels=bundle.hyper_channels,
         device=device.name,
-        networks=TimedNetworks(networks),
+        networks=TimedNetworks(checked.networks),
         tables=CodecTables.from_arrays(bundle.arrays),
-        load_inter=networks.load_inter,
+        load_inter=checked.load_inter,
+        check_size=checked.check_size,
     )
 
 
 def possible_settings(engine: Engine, settings: CodecSettings) -> CodecSettings:
     """What the engine can do of what is asked for: intra only where its bundle knows nothing else."""
-    if engine.has_inter or settings.keyint == 1:
-        return settings
-    _log.info("bundle %s codes every frame as a keyframe", engine.bundle_name)
-    return replace(settings, keyint=1, min_keyint=0)
+    if not engine.has_inter and settings.keyint != 1:
+        _log.info("bundle %s codes every frame as a keyframe", engine.bundle_name)
+        settings = replace(settings, keyint=1, min_keyint=0)
+    if not engine.has_gradients and settings.refine:
+        _log.warning("bundle %s has no gradients: latents are not refined", engine.bundle_name)
+        settings = replace(settings, refine=0)
+    return settings
 
 
 def plain_header(engine: Engine, video: VideoFormat, settings: CodecSettings) -> StreamHeader:

@@ -56,6 +56,20 @@ IDLES: Final = (
         )
     ),
     Idle(
+        field_name="jobs",
+        does=lambda value: value > 1,
+        where=_is_intra,
+        reason="has no effect with --keyint 1: frames go at the same time then, as many as there are cores",
+        way_out="Leave it out, or take a larger --keyint.",
+    ),
+    Idle(
+        field_name="jobs",
+        does=lambda value: value > 1,
+        where=_has_rate,
+        reason="has no effect with a rate or a buffer: what a frame may take depends on the ones before it",
+        way_out="Leave it out, or ask for a quality with --crf.",
+    ),
+    Idle(
         field_name="qp",
         does=lambda value: isinstance(value, str),
         where=_is_intra,

@@ -9,10 +9,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 GRACE_S: Final = 2.0  # how long a stage that sits in a foreign call is waited for once the line has stopped
 THREAD_PREFIX: Final = "zvc69 "
@@ -35,6 +36,14 @@ class StageTime:
     busy_s: float
     processor_s: float = 0.0
     threads: int = 1
+
+
+class Inlet(Protocol[T_contra]):
+    """Where a stage leaves its items."""
+
+    def put(self, item: T_contra) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Channel(Generic[T]):
@@ -103,17 +112,18 @@ class Line:
         self._threads: list[threading.Thread] = []
         self._working: set[threading.Thread] = set()
         self._feeders: dict[threading.Thread, Callable[[], None]] = {}
+        self._on_stop: list[Callable[[], None]] = []
         self._busy_s: dict[str, float] = {}
         self._processor_s: dict[str, float] = {}
         self._thread_counts: dict[str, int] = {}
-        self._waited = threading.local()
+        self._clocks = threading.local()
         self._failure: BaseException | None = None
         self._halted = False
 
     def channel(self, capacity: int, weigh: Callable[[T], int] = lambda item: 1) -> Channel[T]:
         return Channel(self, capacity, weigh)
 
-    def feed(self, name: str, items: Callable[[], Generator[T, None, None]], into: Channel[T]) -> None:
+    def feed(self, name: str, items: Callable[[], Generator[T, None, None]], into: Inlet[T]) -> None:
         """A stage that brings items from outside; the one that `stop_feeding` cuts off."""
 
         def work() -> None:
@@ -131,18 +141,9 @@ class Line:
         source: Channel[T],
         into: Channel[R],
         threads: int = 1,
-        *,
-        at_once: int | None = None,
-        is_ready: Callable[[T], bool] = lambda item: True,
     ) -> None:
-        """A stage that turns each item into another, in order whatever the number of threads.
-
-        at_once   threads that work at the same time; the others hold items that wait
-        is_ready  whether an item can be worked on, which only the end of the work on an earlier one changes
-        """
+        """A stage that turns each item into another, in order whatever the number of threads."""
         tickets = [0, 0]  # taken, delivered
-        working = [0]
-        limit = threads if at_once is None else at_once
 
         def serve() -> None:
             while True:
@@ -153,15 +154,9 @@ class Line:
                         break
                     ticket = tickets[0]
                     tickets[0] += 1
-                may_begin = partial(_may_begin, working, limit, is_ready, item)
-                with self.changed:
-                    self.wait_until(may_begin)
-                    working[0] += 1
                 result = work(item)
                 is_next = partial(_is_turn, tickets, ticket)
                 with self.changed:
-                    working[0] -= 1
-                    self.changed.notify_all()
                     self.wait_until(is_next)
                 into.put(result)
                 with self.changed:
@@ -180,7 +175,7 @@ class Line:
         work: Callable[[T], Iterable[R]],
         finish: Callable[[], Iterable[R]],
         source: Channel[T],
-        into: Channel[R],
+        into: Inlet[R],
     ) -> None:
         """A stage that turns each item into any number of others, and has some left at the end."""
 
@@ -193,6 +188,25 @@ class Line:
             into.close()
 
         self._add(name, serve)
+
+    def work(self, name: str, serve: Callable[[], None], finish: Callable[[], None], threads: int = 1) -> None:
+        """A stage of another making: every thread serves, the last one to end finishes."""
+        left = [threads]
+
+        def run() -> None:
+            serve()
+            with self.changed:
+                left[0] -= 1
+                is_last = not left[0]
+            if is_last:
+                finish()
+
+        for _ in range(threads):
+            self._add(name, run)
+
+    def on_stop(self, call: Callable[[], None]) -> None:
+        """Have this called when `stop_feeding` is."""
+        self._on_stop.append(call)
 
     def drain(
         self, name: str, source: Channel[T], work: Callable[[T], None], finish: Callable[[], None]
@@ -211,8 +225,7 @@ class Line:
 
         raises  what the first failing stage raised (or `watch`), once every other stage has stopped
         """
-        for thread in self._threads:
-            thread.start()
+        self.start()
         try:
             while True:
                 with self.changed:
@@ -223,9 +236,24 @@ class Line:
         except BaseException as failure:
             self.halt(failure)
         if self._failure is not None:
-            self._join()
+            self.join()
             raise self._failure
         watch()
+
+    def start(self) -> None:
+        """Start every stage and return; for those who do not wait as `run` does."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What stopped the line; None where nothing has."""
+        return self._failure
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a stage has not ended, and nothing has failed."""
+        return self._awaited()
 
     def stop_feeding(self) -> None:
         """Take nothing more from outside; what is under way is still carried to the end."""
@@ -234,6 +262,8 @@ class Line:
         with self.changed:
             for thread in self._feeders:
                 self._working.discard(thread)
+        for call in self._on_stop:
+            call()
 
     def halt(self, failure: BaseException) -> None:
         """Stop all stages where they are; the first failure is the one that counts."""
@@ -245,7 +275,7 @@ class Line:
 
     @property
     def times(self) -> tuple[StageTime, ...]:
-        """Time per stage, in the order in which the stages were added."""
+        """Time per stage up to when each of its threads last waited, in the order in which the stages were added."""
         with self.changed:
             return tuple(
                 StageTime(
@@ -259,10 +289,10 @@ class Line:
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait, with the lock held, and keep the wait out of the stage's time; raises Halted."""
-        began = time.perf_counter()
+        self._account()
         while not self._halted and not ready():
             self.changed.wait()
-        self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - began
+        self._resume()
         if self._halted:
             raise Halted
 
@@ -283,7 +313,8 @@ class Line:
         return thread
 
     def _serve(self, name: str, thread: threading.Thread, work: Callable[[], None]) -> None:
-        began = time.perf_counter()
+        self._clocks.name = name
+        self._resume()
         try:
             work()
         except Halted:
@@ -291,15 +322,27 @@ class Line:
         except BaseException as failure:
             self.halt(failure)
         with self.changed:
-            self._busy_s[name] += time.perf_counter() - began - getattr(self._waited, "seconds", 0.0)
-            self._processor_s[name] += time.thread_time()
+            self._account()
             self._working.discard(thread)
             self.changed.notify_all()
+
+    def _account(self) -> None:
+        """Count what this thread has worked since it last waited, with the lock held; a caller has no name."""
+        name = getattr(self._clocks, "name", None)
+        if name is not None:
+            self._busy_s[name] += time.perf_counter() - self._clocks.resumed_s
+            self._processor_s[name] += time.thread_time() - self._clocks.processor_s
+            self._resume()
+
+    def _resume(self) -> None:
+        self._clocks.resumed_s = time.perf_counter()
+        self._clocks.processor_s = time.thread_time()
 
     def _awaited(self) -> bool:
         return self._failure is None and bool(self._working)
 
-    def _join(self) -> None:
+    def join(self) -> None:
+        """Wait for the stages of a line that has stopped, but not for one that sits in a foreign call."""
         until = time.monotonic() + GRACE_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -308,10 +351,6 @@ class Line:
 
 def _is_turn(tickets: list[int], ticket: int) -> bool:
     return tickets[1] == ticket
-
-
-def _may_begin(working: list[int], limit: int, is_ready: Callable[[T], bool], item: T) -> bool:
-    return working[0] < limit and is_ready(item)
 
 
 def is_stage_left_behind(wait_s: float = 0.2) -> bool:

@@ -31,7 +31,7 @@ from zvc69_cli.pipeline.layers import (
 from zvc69_cli.pipeline.presets import DEFAULT_PRESET as DEFAULT_PRESET
 from zvc69_cli.pipeline.presets import Preset, find_tune, user_presets_folder
 from zvc69_cli.pipeline.presets import find_preset as find_preset
-from zvc69_cli.pipeline.settings import DecodeSettings, ReportSettings, StepSettings
+from zvc69_cli.pipeline.settings import DecodeSettings, FlightSettings, ReportSettings, StepSettings
 from zvc69_cli.runtime.settings import RunSettings
 
 ENCODE_SETTINGS: Final = (
@@ -39,10 +39,11 @@ ENCODE_SETTINGS: Final = (
     StepSettings,
     RateSettings,
     RunSettings,
+    FlightSettings,
     InputSettings,
     ReportSettings,
 )
-DECODE_SETTINGS: Final = (RunSettings, OutputSettings, DecodeSettings)
+DECODE_SETTINGS: Final = (RunSettings, FlightSettings, OutputSettings, DecodeSettings)
 
 # What chooses other values: typed, or set in the environment, or said in a config file.
 CHOOSERS: Final = ("preset", "tune")
@@ -61,6 +62,7 @@ class EncodeOptions:
     codec      what reaches the stream
     rate       how many bits it may take
     run        where and with how many threads it is computed
+    flight     how much of it is worked on at the same time
     input      which part of which input
     report     what is said about it
     preset     name of the preset that `codec` began from, for the note in the stream
@@ -70,6 +72,7 @@ class EncodeOptions:
     codec: CodecSettings = field(default_factory=CodecSettings)
     rate: RateSettings = field(default_factory=RateSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    flight: FlightSettings = field(default_factory=FlightSettings)
     input: InputSettings = field(default_factory=InputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     preset: str = DEFAULT_PRESET
@@ -89,6 +92,7 @@ class DecodeOptions:
     """Everything that a decode is asked for; nothing here changes a pixel."""
 
     run: RunSettings = field(default_factory=RunSettings)
+    flight: FlightSettings = field(default_factory=FlightSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     part: DecodeSettings = field(default_factory=DecodeSettings)
 
@@ -160,6 +164,7 @@ def options_of(choices: Choices, *, with_note: bool = True) -> EncodeOptions:
         codec=_fill(CodecSettings, values),
         rate=_fill(RateSettings, values),
         run=_fill(RunSettings, values),
+        flight=_fill(FlightSettings, values),
         input=_fill(InputSettings, values),
         report=report,
         preset=choices.preset,
@@ -189,7 +194,10 @@ def resolve_decode(explicit: Mapping[str, Any], environment: Mapping[str, str]) 
     merged = _merge((environment_layer(environment, known), typed_layer(explicit, known)))
     values = {name: choice.value for name, choice in merged.items()}
     return DecodeOptions(
-        run=_fill(RunSettings, values), output=_fill(OutputSettings, values), part=_fill(DecodeSettings, values)
+        run=_fill(RunSettings, values),
+        flight=_fill(FlightSettings, values),
+        output=_fill(OutputSettings, values),
+        part=_fill(DecodeSettings, values),
     )
 
 

@@ -87,6 +87,39 @@ class _Session:
             raise UsageError(method, "was called after flush()", "Make a new session for another video.")
 
 
+class FrameGate:
+    """What frames of one video must be, that are handed in one by one."""
+
+    def __init__(self, video: VideoFormat) -> None:
+        self._video = video
+        self._sent = 0
+        self._last_pts: int | None = None
+
+    def check(self, frame: Frame) -> None:
+        """Raises InputError where the frame is not of the video's format, or not after the last one that went in."""
+        where = f"frame {self._sent}"
+        if not _is_whole(frame.pts) or frame.pts > MAX_PTS:
+            raise InputError(
+                where,
+                f"pts is {frame.pts!r}, should be a whole number up to {MAX_PTS}",
+                "Count in ticks of the video's time base.",
+            )
+        if frame.pts < 0 or (self._last_pts is not None and frame.pts <= self._last_pts):
+            due = "0 or more" if self._last_pts is None else f"above {self._last_pts}"
+            raise InputError(where, f"pts is {frame.pts}, should be {due}", "Send frames as watched.")
+        from zvc69_cli.codec.planes import check_frame
+
+        try:
+            check_frame(frame, self._video)
+        except ValueError as cause:
+            raise InputError(where, str(cause), "Send planes of the size and type of the video.") from cause
+
+    def pass_through(self, frame: Frame) -> None:
+        """A frame that was checked goes in."""
+        self._last_pts = frame.pts
+        self._sent += 1
+
+
 class Encoder(_Session):
     """Frames of one video to packets, which follow some frames later: as many as a group of B frames has.
 
@@ -108,13 +141,18 @@ class Encoder(_Session):
         self.header = plain_header(engine, video, settings)
         self._encoder = engine.encoder(video, settings)
         base_q_256 = self.header.base_q_256
-        _refuse_what_needs_a_file(options.rate)
+        refuse_what_needs_a_file(options.rate)
+        if options.flight.jobs > 1:
+            raise UsageError(
+                "--jobs",
+                f"{options.flight.jobs}: an Encoder does all in the caller's thread",
+                "Use PipelinedEncoder, or `encode` on a file.",
+            )
         orders, target = frame_orders(options.rate), RateTarget.of(options.rate)
         control = RateControl(video, settings, target, base_q_256, orders=orders)
         self._steering, self._sizes = steering_for(video, settings, base_q_256, control, orders, _is_there)
         self._packets: deque[Packet] = deque()
-        self._sent = 0
-        self._last_pts: int | None = None
+        self._gate = FrameGate(video)
 
     def send_frame(self, frame: Frame) -> None:
         """Encode the next frame, in the order of display.
@@ -122,24 +160,8 @@ class Encoder(_Session):
         raises  InputError where it is not of the video's format or not after the frame before it
         """
         self._refuse_after_flush("send_frame")
-        where = f"frame {self._sent}"
-        if not _is_whole(frame.pts) or frame.pts > MAX_PTS:
-            raise InputError(
-                where,
-                f"pts is {frame.pts!r}, should be a whole number up to {MAX_PTS}",
-                "Count in ticks of the video's time base.",
-            )
-        if frame.pts < 0 or (self._last_pts is not None and frame.pts <= self._last_pts):
-            due = "0 or more" if self._last_pts is None else f"above {self._last_pts}"
-            raise InputError(where, f"pts is {frame.pts}, should be {due}", "Send frames as watched.")
-        from zvc69_cli.codec.planes import check_frame
-
-        try:
-            check_frame(frame, self.video)
-        except ValueError as cause:
-            raise InputError(where, str(cause), "Send planes of the size and type of the video.") from cause
-        self._last_pts = frame.pts
-        self._sent += 1
+        self._gate.check(frame)
+        self._gate.pass_through(frame)
         self._encode(self._steering.push(frame))
 
     def flush(self) -> None:
@@ -214,7 +236,7 @@ def parsed(decoder: FrameDecoder, packet: Packet) -> Any:
         raise
 
 
-def _refuse_what_needs_a_file(rate: RateSettings) -> None:
+def refuse_what_needs_a_file(rate: RateSettings) -> None:
     """Raises UsageError for what takes more than one look at the frames."""
     step = "Use `encode` on a file, or --bitrate here."
     if rate.has_two_passes:

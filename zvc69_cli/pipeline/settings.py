@@ -24,6 +24,23 @@ class DecodeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlightSettings:
+    """How much of one video is worked on at the same time; stream and pictures are the same whatever it is."""
+
+    jobs: int = flag(
+        1,
+        "GOPs that are worked on at the same time. More keep a GPU busy where one GOP's frames wait for each other; "
+        "the frames of all of them are held in memory, so keyframes should not be far apart.",
+        unit="GOPs",
+        low=1,
+        high=64,
+    )
+
+    def __post_init__(self) -> None:
+        check_flags(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepSettings:
     """A quality by the step of a ladder instead of by crf; `resolve` turns one into the other."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from zvc69_cli.frames import FrameKind, Packet
@@ -208,6 +208,12 @@ class Clock:
 
 def bitrate_kbps(size_bytes: int, duration_s: float) -> float:
     return size_bytes * 8 / duration_s / 1000 if duration_s > 0 else 0.0
+
+
+def times_since(times: tuple[StageTime, ...], before: tuple[StageTime, ...]) -> tuple[StageTime, ...]:
+    """What clocks that never stop have gained since then; an engine may serve several runs."""
+    gone = {each.name: each.busy_s for each in before}
+    return tuple(replace(each, busy_s=each.busy_s - gone.get(each.name, 0.0)) for each in times)
 
 
 def busy_s(times: tuple[StageTime, ...], name: str) -> float:

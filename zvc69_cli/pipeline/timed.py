@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput
+from numpy.typing import NDArray
+
+from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
 from zvc69_cli.pipeline.queues import StageTime
 
 R = TypeVar("R")
@@ -19,6 +21,8 @@ class TimedNetworks:
         self._networks = networks
         self._lock = threading.Lock()
         self._busy_s = {"analyse": 0.0, "prior": 0.0, "synthesise": 0.0}
+        if networks.has_gradients:
+            self._busy_s |= {"refine": 0.0}
         if networks.has_inter:
             self._busy_s |= {"search": 0.0, "predict": 0.0}
 
@@ -39,7 +43,10 @@ class TimedNetworks:
         """Time in each network so far: all of the priors together, and moving references with blending them."""
         return tuple(StageTime(name=name, busy_s=busy_s) for name, busy_s in self._busy_s.items())
 
-    def analyse(self, y: F32, u: F32, v: F32, q_256: int) -> tuple[F32, F32]:
+    def put(self, array: NDArray[Any]) -> Tensor:
+        return self._networks.put(array)
+
+    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         began = time.perf_counter()
         return self._timed("analyse", began, self._networks.analyse(y, u, v, q_256))
 
@@ -47,19 +54,27 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_first(hyper, height, width, offsets))
 
-    def predict_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+    def predict_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_second(known, state, offsets))
 
-    def synthesise(self, latent: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+    def synthesise(self, latent: F32, q_256: int, peak: int) -> Picture:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise(latent, q_256, peak))
 
-    def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
+    def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
         began = time.perf_counter()
         return self._timed("search", began, self._networks.search(y, samples, effort))
 
-    def motion_error(self, level: int, y: F32, samples: U8, field: F32) -> F32:
+    @property
+    def makes_samples(self) -> bool:
+        return self._networks.makes_samples
+
+    def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("search", began, self._networks.quarter_samples(y, peak))
+
+    def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
         began = time.perf_counter()
         return self._timed("search", began, self._networks.motion_error(level, y, samples, field))
 
@@ -67,15 +82,15 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_motion(level, second, inputs))
 
-    def warp(self, y: F32, u: F32, v: F32, field: F32, peak: int) -> F32:
+    def warp(self, y: Tensor, u: Tensor, v: Tensor, field: F32, peak: int) -> Tensor:
         began = time.perf_counter()
         return self._timed("predict", began, self._networks.warp(y, u, v, field, peak))
 
-    def context(self, warped: tuple[F32, ...]) -> F32:
+    def context(self, warped: tuple[Tensor, ...]) -> Tensor:
         began = time.perf_counter()
         return self._timed("predict", began, self._networks.context(warped))
 
-    def analyse_inter(self, y: F32, u: F32, v: F32, context: F32, q_256: int) -> tuple[F32, F32]:
+    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
         began = time.perf_counter()
         return self._timed("analyse", began, self._networks.analyse_inter(y, u, v, context, q_256))
 
@@ -84,13 +99,25 @@ class TimedNetworks:
         output = self._networks.predict_inter_first(hyper, height, width, extra, offsets)
         return self._timed("prior", began, output)
 
-    def predict_inter_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
+    def predict_inter_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_inter_second(known, state, offsets))
 
-    def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
+    def synthesise_inter(self, latent: F32, context: Tensor, q_256: int, peak: int) -> Picture:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise_inter(latent, context, q_256, peak))
+
+    @property
+    def has_gradients(self) -> bool:
+        return self._networks.has_gradients
+
+    def gradient(self, planes: Picture, latent: F32, q_256: int) -> F32:
+        began = time.perf_counter()
+        return self._timed("refine", began, self._networks.gradient(planes, latent, q_256))
+
+    def gradient_inter(self, planes: Picture, latent: F32, context: Tensor, q_256: int) -> F32:
+        began = time.perf_counter()
+        return self._timed("refine", began, self._networks.gradient_inter(planes, latent, context, q_256))
 
     def _timed(self, name: str, began: float, result: R) -> R:
         busy_s = time.perf_counter() - began

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zvc69_cli.pipeline.resolve import EncodeOptions
 
 # What changes no frame's size, or nothing at all here, or all sizes alike.
-_NOT_COMPARED: Final = ("crf", "qp", "frame_headers", "slices", "motion_search")
+_NOT_COMPARED: Final = ("crf", "qp", "frame_headers", "slices", "motion_search", "refine")
 
 
 def stats_name(options: EncodeOptions, in_name: str, out_name: str) -> str:
@@ -128,7 +128,7 @@ def quick_options(options: EncodeOptions) -> EncodeOptions:
     """What a first pass does of what is asked for; the others all of it."""
     if options.rate.pass_ != 1 or options.rate.slow_firstpass:
         return options
-    return replace(options, codec=replace(options.codec, motion_search=FASTEST_SEARCH))
+    return replace(options, codec=replace(options.codec, motion_search=FASTEST_SEARCH, refine=0))
 
 
 def first_pass_options(options: EncodeOptions, in_name: str) -> EncodeOptions:

@@ -37,7 +37,11 @@ INTER_GRAPHS: Final = (
     "synthesise_inter",
     *(f"motion_{level}_{order}" for level in range(3) for order in ("error", "first", "second")),
 )
-# Those of them that a decoder does without.
+# How the error of an I and of another picture changes with its latent; a bundle may lack them.
+GRADIENT_GRAPHS: Final = ("gradient", "gradient_inter")
+# A reference's quarter samples, made where it lies; a bundle may lack it.
+SAMPLES_GRAPH: Final = "samples"
+# Those of the inter graphs that a decoder does without.
 ENCODER_GRAPHS: Final = (
     "search_fast",
     "search_full",
@@ -45,9 +49,37 @@ ENCODER_GRAPHS: Final = (
     *(f"motion_{level}_error" for level in range(3)),
     "analyse_inter",
 )
-RARE_GRAPHS: Final = ("search_fast", "search_thorough")  # loaded when they are first needed
+# Integers carried in floats: they must be equal everywhere, so they never run in less than float32.
+PRIOR_GRAPHS: Final = (
+    "first",
+    "second",
+    "first_inter",
+    "second_inter",
+    *(f"motion_{level}_{order}" for level in range(3) for order in ("first", "second")),
+)
+# Graphs of convolutions in floats, where a lower precision costs a trace of quality and saves time.
+CONVOLUTION_GRAPHS: Final = (
+    "analyse",
+    "synthesise",
+    "context_one",
+    "context_two",
+    "analyse_inter",
+    "synthesise_inter",
+)
+# Of these, the ones that --precision int8 is for. In 8 bits synthesis costs 0.7 dB on a keyframe and 0.5 on a P or a
+# B frame (cafe at crf 28), more than the 0.5 dB that all of it may; analysis and blending cost 0.1 together.
+INT8_GRAPHS: Final = ("analyse", "analyse_inter", "context_one", "context_two")
+# What TensorRT takes: not the searches, whose samples are uint8, which its Slice and Reshape do not know.
+ENGINE_GRAPHS: Final = (*CONVOLUTION_GRAPHS, "warp")
 MANIFEST_VERSION: Final = 1
 MAX_BUNDLE_BYTES: Final = 1 << 30
+
+
+def inter_graphs(search: str | None) -> tuple[str, ...]:
+    """The graphs that P and B frames need, encoded with a search of this effort; decoded alone where it is None."""
+    if search is None:
+        return tuple(each for each in INTER_GRAPHS if each not in ENCODER_GRAPHS)
+    return tuple(each for each in INTER_GRAPHS if not each.startswith("search_") or each == f"search_{search}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +112,11 @@ class Bundle:
     def has_inter(self) -> bool:
         """Whether the bundle codes P and B frames."""
         return set(INTER_GRAPHS) <= set(self.graphs)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether latents can be refined by it."""
+        return set(GRADIENT_GRAPHS[: 1 + self.has_inter]) <= set(self.graphs)
 
     @cached_property
     def arrays(self) -> Mapping[str, NDArray[Any]]:

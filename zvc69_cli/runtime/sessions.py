@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from zvc69_cli.errors import RuntimeUnavailable, Zvc69Error
-from zvc69_cli.runtime.bundle import ENCODER_GRAPHS, INTER_GRAPHS, INTRA_GRAPHS, RARE_GRAPHS, Bundle
-from zvc69_cli.runtime.providers import Device, session_providers
+from zvc69_cli.runtime.backends import Graph
+from zvc69_cli.runtime.bundle import INTRA_GRAPHS, SAMPLES_GRAPH, Bundle, inter_graphs
+from zvc69_cli.runtime.cache import open_cache
+from zvc69_cli.runtime.engines import GraphOpener
+from zvc69_cli.runtime.providers import GPU_KINDS, Device
+from zvc69_cli.runtime.residence import KeepingGraph, Place, PlacedArray
+from zvc69_cli.runtime.settings import RunSettings
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -23,6 +27,19 @@ U8 = NDArray[np.uint8]
 CPU_LOADERS: Final = 2
 
 _Q_UNIT: Final = np.float32(1 / 256)
+_PICTURE: Final = {"y": 2, "u": 2, "v": 2}
+
+
+class Tensor(Protocol):
+    """codec.networks.Tensor: an array, or one that np.asarray brings here."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+Picture = tuple[Tensor, Tensor, Tensor]
 
 
 class PriorOutput(NamedTuple):
@@ -30,7 +47,7 @@ class PriorOutput(NamedTuple):
 
     means: F32
     indexes: U8
-    state: F32
+    state: Tensor
 
 
 class OrtNetworks:
@@ -40,23 +57,38 @@ class OrtNetworks:
 
     open_graph  may be called from several threads
     loaders     graphs that are loaded at the same time
+    place       the device's memory, in which arrays stay between graphs that are residence.KeepingGraphs
     """
 
     def __init__(
-        self, bundle: Bundle, open_graph: Callable[[str], ort.InferenceSession], *, loaders: int = 1
+        self,
+        bundle: Bundle,
+        open_graph: Callable[[str], Graph],
+        *,
+        loaders: int = 1,
+        place: Place | None = None,
     ) -> None:
+        self._place = place
         self._bundle = bundle
         self._open = open_graph
         self._loaders = loaders
         self._locks = {name: threading.Lock() for name in bundle.graphs}
-        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._sessions: dict[str, Graph] = {}
         self._load(INTRA_GRAPHS)
 
-    def load_inter(self, *, encodes: bool) -> None:
-        """Have the graphs of P and B frames ready that are usually needed; raises RuntimeUnavailable."""
+    def load_inter(self, search: str | None) -> None:
+        """Have the graphs of P and B frames ready; raises RuntimeUnavailable.
+
+        search  the effort of the motion search, as CodecSettings.motion_search; None where nothing is encoded
+        """
         if self.has_inter:
-            spared = RARE_GRAPHS if encodes else ENCODER_GRAPHS
-            self._load(each for each in INTER_GRAPHS if each not in spared)
+            self._load(inter_graphs(search))
+
+    def reopen(self, graphs: Iterable[str]) -> None:
+        """Have these loaded anew when they are needed next."""
+        for graph in graphs:
+            with self._locks[graph]:
+                self._sessions.pop(graph, None)
 
     def _load(self, graphs: Iterable[str]) -> None:
         with ThreadPoolExecutor(self._loaders) as threads:
@@ -74,67 +106,107 @@ class OrtNetworks:
     def has_inter(self) -> bool:
         return self._bundle.has_inter
 
-    def analyse(self, y: F32, u: F32, v: F32, q_256: int) -> tuple[F32, F32]:
+    @property
+    def has_gradients(self) -> bool:
+        return self._bundle.has_gradients
+
+    def put(self, array: NDArray[Any]) -> Tensor:
+        if self._place is None:
+            return array
+        if array.ndim == 2:
+            return PlacedArray.of(array[None, None], 2, self._place)
+        return PlacedArray.of(array, 0, self._place)
+
+    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         latent, hyper = self._run("analyse", **_planes(y, u, v), q=_q(q_256))
         return latent[0], hyper[0]
 
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         size = np.array([height, width], np.int64)
-        return _prediction(self._run("first", hyper=hyper[None], size=size, offsets=offsets))
+        return _prediction(self._keep("first", {"state": 1}, hyper=hyper[None], size=size, offsets=offsets))
 
-    def predict_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
-        means, indexes = self._run("second", known=known[None], state=state[None], offsets=offsets)
+    def predict_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
+        means, indexes = self._run("second", known=known[None], state=_batch(state), offsets=offsets)
         return PriorOutput(means[0], indexes[0], state)
 
-    def synthesise(self, latent: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
-        y, u, v = self._run("synthesise", latent=latent[None], q=_q(q_256), peak=_scalar(peak))
-        return y[0, 0], u[0, 0], v[0, 0]
+    def synthesise(self, latent: F32, q_256: int, peak: int) -> Picture:
+        y, u, v = self._keep("synthesise", _PICTURE, latent=latent[None], q=_q(q_256), peak=_scalar(peak))
+        return _bare(y, 2), _bare(u, 2), _bare(v, 2)
 
-    def search(self, y: F32, samples: U8, effort: str) -> tuple[F32, F32, F32]:
-        coarse, middle, fine = self._run(f"search_{effort}", y=y[None, None], samples=samples)
+    def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
+        coarse, middle, fine = self._run(f"search_{effort}", y=_plane(y), samples=samples)
         return coarse[0], middle[0], fine[0]
 
-    def motion_error(self, level: int, y: F32, samples: U8, field: F32) -> F32:
-        (error,) = self._run(f"motion_{level}_error", y=y[None, None], samples=samples, field=field[None])
+    @property
+    def makes_samples(self) -> bool:
+        return self._place is not None and SAMPLES_GRAPH in self._bundle.graphs
+
+    def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
+        (samples,) = self._keep(SAMPLES_GRAPH, {"samples": 0}, y=_plane(y), peak=_scalar(peak))
+        return _bare(samples, 0)
+
+    def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
+        (error,) = self._run(f"motion_{level}_error", y=_plane(y), samples=samples, field=field[None])
         return np.asarray(error, np.float32)
 
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
         (heads,) = self._run(f"motion_{level}_{'second' if second else 'first'}", inputs=inputs[None])
         return np.asarray(heads[0], np.float32)
 
-    def warp(self, y: F32, u: F32, v: F32, field: F32, peak: int) -> F32:
-        (features,) = self._run("warp", **_planes(y, u, v), field=field[None], peak=_scalar(peak))
-        return np.asarray(features[0], np.float32)
+    def warp(self, y: Tensor, u: Tensor, v: Tensor, field: F32, peak: int) -> Tensor:
+        (features,) = self._keep(
+            "warp", {"features": 1}, **_planes(y, u, v), field=field[None], peak=_scalar(peak)
+        )
+        return _bare(features, 1)
 
-    def context(self, warped: tuple[F32, ...]) -> F32:
-        inputs = dict(zip(("first", "second"), (each[None] for each in warped), strict=False))
-        (context,) = self._run("context_one" if len(warped) == 1 else "context_two", **inputs)
-        return np.asarray(context[0], np.float32)
+    def context(self, warped: tuple[Tensor, ...]) -> Tensor:
+        inputs = dict(zip(("first", "second"), map(_batch, warped), strict=False))
+        graph = "context_one" if len(warped) == 1 else "context_two"
+        (context,) = self._keep(graph, {"context": 1}, **inputs)
+        return _bare(context, 1)
 
-    def analyse_inter(self, y: F32, u: F32, v: F32, context: F32, q_256: int) -> tuple[F32, F32]:
-        latent, hyper = self._run("analyse_inter", **_planes(y, u, v), context=context[None], q=_q(q_256))
+    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
+        latent, hyper = self._run("analyse_inter", **_planes(y, u, v), context=_batch(context), q=_q(q_256))
         return latent[0], hyper[0]
 
     def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
         size = np.array([height, width], np.int64)
-        found = self._run("first_inter", hyper=hyper[None], size=size, extra=extra[None], offsets=offsets)
-        return _prediction(found)
+        given = {"hyper": hyper[None], "size": size, "extra": extra[None], "offsets": offsets}
+        return _prediction(self._keep("first_inter", {"state": 1}, **given))
 
-    def predict_inter_second(self, known: F32, state: F32, offsets: F32) -> PriorOutput:
-        means, indexes = self._run("second_inter", known=known[None], state=state[None], offsets=offsets)
+    def predict_inter_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
+        means, indexes = self._run("second_inter", known=known[None], state=_batch(state), offsets=offsets)
         return PriorOutput(means[0], indexes[0], state)
 
-    def synthesise_inter(self, latent: F32, context: F32, q_256: int, peak: int) -> tuple[F32, F32, F32]:
-        y, u, v = self._run(
-            "synthesise_inter", latent=latent[None], context=context[None], q=_q(q_256), peak=_scalar(peak)
-        )
-        return y[0, 0], u[0, 0], v[0, 0]
+    def synthesise_inter(self, latent: F32, context: Tensor, q_256: int, peak: int) -> Picture:
+        given = {"latent": latent[None], "context": _batch(context), "q": _q(q_256), "peak": _scalar(peak)}
+        y, u, v = self._keep("synthesise_inter", _PICTURE, **given)
+        return _bare(y, 2), _bare(u, 2), _bare(v, 2)
 
-    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        outputs: list[NDArray[Any]] = self._session(graph).run(None, inputs)
-        return outputs
+    def gradient(self, planes: Picture, latent: F32, q_256: int) -> F32:
+        (gradient,) = self._run("gradient", **_planes(*planes), latent=latent[None], q=_q(q_256))
+        return np.asarray(gradient[0], np.float32)
 
-    def _session(self, graph: str) -> ort.InferenceSession:
+    def gradient_inter(self, planes: Picture, latent: F32, context: Tensor, q_256: int) -> F32:
+        given = {"latent": latent[None], "context": _batch(context), "q": _q(q_256)}
+        (gradient,) = self._run("gradient_inter", **_planes(*planes), **given)
+        return np.asarray(gradient[0], np.float32)
+
+    def _run(self, graph: str, **inputs: Any) -> list[NDArray[Any]]:
+        """A graph's outputs, here; inputs are arrays and placed arrays."""
+        return self._keep(graph, {}, **inputs)
+
+    def _keep(self, graph: str, kept: Mapping[str, int], **inputs: Any) -> list[Any]:
+        """A graph's outputs, those in `kept` where they came to be, where that is a device's memory.
+
+        kept  each with its leading dimensions, which a bare array has too
+        """
+        session = self._session(graph)
+        if self._place is not None and isinstance(session, KeepingGraph):
+            return session.run_kept(inputs, kept)
+        return session.run(None, {name: _whole(each) for name, each in inputs.items()})
+
+    def _session(self, graph: str) -> Graph:
         session = self._sessions.get(graph)
         if session is None:
             with self._locks[graph]:
@@ -143,61 +215,63 @@ class OrtNetworks:
         return session
 
 
-def load_networks(bundle: Bundle, device: Device, threads: int, *, optimised: bool = True) -> OrtNetworks:
+def load_networks(
+    bundle: Bundle,
+    device: Device,
+    threads: int,
+    *,
+    optimised: bool = True,
+    run: RunSettings | None = None,
+    priors: Device | None = None,
+) -> OrtNetworks:
     """Sessions for the graphs of a bundle.
 
     threads    for one network on a CPU; 0 is one for each core
     optimised  ONNX Runtime's graph optimisations; the symbols are the same without
+    run        precision, cache and what else a device can be told
+    priors     the device of the priors, where it is not the usual one
     raises     RuntimeUnavailable where the device does not take them: there is no silent fall to the CPU
     """
+    asked = replace(run or RunSettings(), threads=threads)
+    opener = GraphOpener(bundle, device, asked, open_cache(asked.cache), priors=priors, optimised=optimised)
+    return networks_of(bundle, device, opener)
 
-    def open_graph(graph: str) -> ort.InferenceSession:
-        # To wake a second thread takes longer than all of the motion prior.
-        options = _options(1 if graph.startswith("motion_") else threads, optimised)
-        return _session(bundle, graph, device, options)
 
+def networks_of(bundle: Bundle, device: Device, opener: GraphOpener) -> OrtNetworks:
+    """The networks of a bundle, opened by `opener`; raises RuntimeUnavailable."""
     # To load a graph for a GPU may take as much of its memory as there is.
-    return OrtNetworks(bundle, open_graph, loaders=CPU_LOADERS if device.kind == "cpu" else 1)
+    loaders = CPU_LOADERS if device.kind == "cpu" else 1
+    place = Place("cuda", device.number) if device.kind in GPU_KINDS else None
+    return OrtNetworks(bundle, opener.open, loaders=loaders, place=place)
 
 
-def _options(threads: int, optimised: bool) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Stages of the pipeline share the cores: threads that spin while they wait halve its speed
-    # (640x360 on 2 cores: 7.9 frames a second with spinning, 14.7 without).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    return options
+def _plane(given: Tensor) -> Any:
+    """A plane [H, W] as graphs take it, [1, 1, H, W]."""
+    return given if isinstance(given, PlacedArray) else np.asarray(given)[None, None]
 
 
-def _session(bundle: Bundle, graph: str, device: Device, options: ort.SessionOptions) -> ort.InferenceSession:
-    providers = session_providers(device)
-    try:
-        session = ort.InferenceSession(str(bundle.graph(graph)), options, providers=providers)
-    except Zvc69Error:  # a signal that came while the file was read
-        raise
-    except Exception as error:  # ONNX Runtime raises types of its own that share no base
-        raise RuntimeUnavailable(
-            f"{device.name}: {graph}", f"ONNX Runtime: {error}", "Try `--device cpu`, or reinstall zvc69."
-        ) from error
-    if session.get_providers()[0] != providers[0][0]:
-        raise RuntimeUnavailable(
-            f"--device {device.name}",
-            f"ONNX Runtime fell back to {session.get_providers()[0]}",
-            "Its log (ORT_LOG_SEVERITY_LEVEL=0) says which library is missing; or take `--device cpu`.",
-        )
-    return session
+def _batch(given: Tensor) -> Any:
+    """An array [C, h, w] as graphs take it, [1, C, h, w]."""
+    return given if isinstance(given, PlacedArray) else np.asarray(given)[None]
 
 
-def _planes(y: F32, u: F32, v: F32) -> dict[str, F32]:
-    return {"y": y[None, None], "u": u[None, None], "v": v[None, None]}
+def _planes(y: Tensor, u: Tensor, v: Tensor) -> dict[str, Any]:
+    return {"y": _plane(y), "u": _plane(u), "v": _plane(v)}
 
 
-def _prediction(found: list[NDArray[Any]]) -> PriorOutput:
+def _whole(given: Any) -> NDArray[Any]:
+    """What is given to a graph that runs here."""
+    return given.whole() if isinstance(given, PlacedArray) else given
+
+
+def _bare(output: Any, leading: int) -> Tensor:
+    """An output without the graph's own dimensions."""
+    return output if isinstance(output, PlacedArray) else output.reshape(output.shape[leading:])
+
+
+def _prediction(found: list[Any]) -> PriorOutput:
     means, indexes, state = found
-    return PriorOutput(means[0], indexes[0], state[0])
+    return PriorOutput(means[0], indexes[0], _bare(state, 1))
 
 
 def _scalar(value: float) -> F32:

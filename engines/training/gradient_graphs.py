@@ -1,0 +1,136 @@
+"""The ONNX graphs of gradients: how the error of a decoded picture falls and rises with the latent it is made of.
+
+An encoder steps along them (codec.refinement). They are the synthesis and, node by node, its way back; the weights are
+those of the synthesis, transposed while a graph is loaded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from engines.training.graphs import GraphBuilder
+from engines.training.model import BRANCH_SLOPE, FEED_SLOPE
+from zvc69_cli.codec.prior import MEAN_FRACTION
+
+FEATURES = 96
+# Of the error 6:1:1 times the luma samples, by one feature: 2 * 6/8 in luma, 2 * 1/8 * 4 in chroma.
+LUMA_WEIGHT, CHROMA_WEIGHT = 1.5, 1.0
+_FAR = -(1 << 31)  # beyond the first element, for a slice that runs backwards
+
+
+def gradient_graph(
+    builder: GraphBuilder, latent: int, trunk: int, blocks: int, stem: str = "", context: int = 0
+) -> onnx.ModelProto:
+    """Planes in 0..1, latent in sixteenths of a step, q and perhaps a context -> the gradient, like the latent.
+
+    It is that of the squared error 6:1:1 a luma sample, summed over these, by every element in steps.
+
+    trunk    channels of the synthesis
+    stem     beginning of the weights' names
+    context  its channels; 0 for none
+    """
+    planes = [builder.input("y", (1, 1, "luma_height", "luma_width"))]
+    planes += [builder.input(name, (1, 1, "chroma_height", "chroma_width")) for name in "uv"]
+    x = builder.input("latent", (1, latent, "height", "width"))
+    beside = builder.input("context", (1, context, "rows", "columns")) if context else ""
+    scale = builder.scale_of_q(f"{stem}q_synthesis", builder.input("q", (1,)))
+    x = builder.shuffle(builder.convolution(f"{stem}up", builder.node("Mul", x, scale)))
+    if context:
+        x = builder.node("Add", x, builder.convolution(f"{stem}mix", beside))
+    tape = _Tape(builder)
+    for number in range(blocks):
+        x = tape.block(f"{stem}synthesis.{number}", x)
+    features = builder.node(
+        "Clip", builder.convolution(f"{stem}exit", x), builder.constant(0.0), builder.constant(1.0)
+    )
+    wanted = builder.node(
+        "Concat",
+        *(
+            builder.node("SpaceToDepth", plane, blocksize=size)
+            for plane, size in zip(planes, (8, 4, 4), strict=True)
+        ),
+        axis=1,
+    )
+    weights = np.full((1, FEATURES, 1, 1), CHROMA_WEIGHT)
+    weights[:, :64] = LUMA_WEIGHT
+    slope = builder.node("Mul", builder.node("Sub", features, wanted), builder.constant(weights))
+    slope = tape.back(_through(builder, f"{stem}exit", slope))
+    slope = _through_up(builder, f"{stem}up", trunk, latent, slope)
+    steps = builder.node("Mul", scale, builder.constant(float(MEAN_FRACTION)))
+    builder.node("Mul", slope, steps, output="gradient")
+    return builder.build({"gradient": TensorProto.FLOAT})
+
+
+class _Tape:
+    """Blocks on the way there, kept for the way back."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self._builder = builder
+        self._blocks: list[tuple[str, str, str]] = []  # name, and what the leaky slope saw in branch and feed
+
+    def block(self, name: str, x: str) -> str:
+        """GraphBuilder.block, of as many channels out as in."""
+        builder = self._builder
+        branch = builder.convolution(f"{name}.branch_in", x)
+        bent = builder.node("LeakyRelu", branch, alpha=BRANCH_SLOPE)
+        bent = builder.convolution(f"{name}.branch_out", builder.convolution(f"{name}.depthwise", bent))
+        x = builder.node("Add", x, bent)
+        feed = builder.convolution(f"{name}.feed_in", x)
+        self._blocks.append((name, branch, feed))
+        bent = builder.node("LeakyRelu", feed, alpha=FEED_SLOPE)
+        return builder.node("Add", x, builder.convolution(f"{name}.feed_out", bent))
+
+    def back(self, slope: str) -> str:
+        """The gradient by what the first block was given, from that by what the last one yielded."""
+        builder = self._builder
+        for name, branch, feed in reversed(self._blocks):
+            inner = self._unbent(_through(builder, f"{name}.feed_out", slope), feed, FEED_SLOPE)
+            slope = builder.node("Add", slope, _through(builder, f"{name}.feed_in", inner))
+            inner = _through(builder, f"{name}.depthwise", _through(builder, f"{name}.branch_out", slope))
+            inner = self._unbent(inner, branch, BRANCH_SLOPE)
+            slope = builder.node("Add", slope, _through(builder, f"{name}.branch_in", inner))
+        return slope
+
+    def _unbent(self, slope: str, seen: str, below: float) -> str:
+        builder = self._builder
+        is_above = builder.node("Greater", seen, builder.constant(0.0))
+        return builder.node(
+            "Mul", slope, builder.node("Where", is_above, builder.constant(1.0), builder.constant(below))
+        )
+
+
+def _through(builder: GraphBuilder, name: str, slope: str) -> str:
+    """Back through a convolution of stride 1: 1x1, or 3x3 of each channel by itself."""
+    out, per_group, kernel, _ = builder.shape(f"{name}.weight")
+    weight = builder.stored(f"{name}.weight")
+    if kernel == 1:
+        weight = builder.node("Transpose", weight, perm=[1, 0, 2, 3])
+    else:
+        last = builder.constant([-1, -1], np.int64)
+        before = builder.constant([_FAR, _FAR], np.int64)
+        weight = builder.node("Slice", weight, last, before, builder.constant([2, 3], np.int64), last)
+    depthwise = per_group == 1 and kernel == 3
+    return builder.node(
+        "Conv",
+        slope,
+        weight,
+        kernel_shape=[kernel, kernel],
+        pads=[kernel // 2] * 4,
+        group=out if depthwise else 1,
+    )
+
+
+def _through_up(builder: GraphBuilder, name: str, trunk: int, latent: int, slope: str) -> str:
+    """Back through the 1x1 convolution and the shuffle that double the sides.
+
+    SpaceToDepth puts the four places of a channel apart, the shuffle has them together: rows of weights change places.
+    """
+    weight = builder.node(
+        "Reshape", builder.stored(f"{name}.weight"), builder.constant([trunk, 4, latent], np.int64)
+    )
+    weight = builder.node("Transpose", weight, perm=[2, 1, 0])
+    weight = builder.node("Reshape", weight, builder.constant([latent, 4 * trunk, 1, 1], np.int64))
+    slope = builder.node("SpaceToDepth", slope, blocksize=2)
+    return builder.node("Conv", slope, weight, kernel_shape=[1, 1])

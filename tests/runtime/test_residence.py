@@ -1,0 +1,99 @@
+"""Arrays that stay where the networks run: the same numbers, and nothing carried back and forth."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from tests.codec.clips import moving_clip, scheduled
+from zvc69_cli.codec.decoder import Decoder
+from zvc69_cli.codec.encoder import Encoder
+from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.tables import CodecTables
+from zvc69_cli.frames import VideoFormat
+from zvc69_cli.runtime.bundle import find_bundle
+from zvc69_cli.runtime.providers import choose_device
+from zvc69_cli.runtime.residence import Place, PlacedArray, PlacedSession
+from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
+
+HERE = Place("cpu", 0)
+VIDEO = VideoFormat(width=80, height=48)
+
+
+class Watched(PlacedSession):
+    """Notes what it is given that has to be carried to the device, in bytes."""
+
+    carried = 0
+
+    def run_kept(self, inputs, kept):
+        Watched.carried += sum(each.nbytes for each in inputs.values() if not isinstance(each, PlacedArray))
+        return super().run_kept(inputs, kept)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return find_bundle()
+
+
+@pytest.fixture(scope="module")
+def placed(bundle):
+    def open_graph(graph):
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        return Watched(ort.InferenceSession(str(bundle.graph(graph)), options), HERE)
+
+    return OrtNetworks(bundle, open_graph, place=HERE)
+
+
+def test_a_placed_array_comes_back_as_it_went():
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    placed = PlacedArray.of(array[None, None], 2, HERE)
+    assert placed.shape == (3, 4)
+    assert np.array_equal(np.asarray(placed), array)
+    assert placed.whole().shape == (1, 1, 3, 4)
+    assert np.asarray(placed, np.float64).dtype == np.float64
+    assert np.array_equal(array - placed, np.zeros((3, 4)))
+
+
+def test_networks_that_keep_their_arrays_code_the_same_stream(bundle, placed):
+    plain = load_networks(bundle, choose_device("cpu"), 1)
+    tables = CodecTables.from_arrays(bundle.arrays)
+    settings = CodecSettings(qp=20, bframes=3, keyint=50, scenecut=0)
+    streams, pictures = [], []
+    for networks in (plain, placed):
+        encoder = Encoder(VIDEO, settings, networks, tables)
+        decoder = Decoder(VIDEO, encoder.base_q_256, networks, tables)
+        packets, shown = [], []
+        for planned in scheduled(VIDEO, moving_clip(VIDEO, 6, 3), settings, encoder.base_q_256):
+            quantised = encoder.quantise(planned)
+            packets.append(encoder.pack(quantised))
+            frame = decoder.reconstruct(decoder.parse(packets[-1]))
+            assert np.array_equal(frame.y, encoder.reconstruct(quantised).y)
+            shown.append(frame.y)
+        streams.append([each.payload for each in packets])
+        pictures.append(shown)
+    assert streams[0] == streams[1]
+    assert all(np.array_equal(one, other) for one, other in zip(*pictures, strict=True))
+
+
+def test_pictures_and_predictions_are_not_carried_back(placed):
+    rows, columns = 64, 128
+    planes = [
+        placed.put(np.full(shape, 0.5, np.float32))
+        for shape in [(rows, columns)] + 2 * [(rows // 2, columns // 2)]
+    ]
+    samples = placed.put(np.zeros((16, rows + 64, columns + 64), np.uint8))
+    field = np.zeros((2, rows // 8, columns // 8), np.float32)
+    placed.search(planes[0], samples, "full")  # its graph is loaded, and its result is here
+    before = Watched.carried
+    placed.search(planes[0], samples, "full")
+    placed.motion_error(2, planes[0], samples, field)
+    context = placed.context((placed.warp(*planes, field, 1), placed.warp(*planes, field, 1)))
+    latent, _ = placed.analyse_inter(*planes, context, 5000)
+    picture = placed.synthesise_inter(np.rint(16 * latent), context, 5000, 255)
+    placed.warp(*picture, field, 255)
+    assert isinstance(context, PlacedArray)
+    assert all(isinstance(each, PlacedArray) for each in picture)
+    few = 4 * field.nbytes + latent.nbytes + 100  # vectors and the latent; numbers
+    assert Watched.carried - before <= few
