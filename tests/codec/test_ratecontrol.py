@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from tests.codec import rate_videos
 from tests.codec.rate_videos import Scenes, run
 from zvc69_cli.codec.pass_log import PassLog
 from zvc69_cli.errors import UsageError
@@ -37,6 +38,13 @@ def test_shorter_videos_keep_their_rate_within_5_percent_from_a_pipe_too(frames,
         scenes = Scenes(frames, seed, cuts=(frames // 3, frames // 2)[: seed % 3])
         found = run(scenes, bitrate="800", is_length_known=is_length_known)
         assert found.kbps == pytest.approx(800, rel=0.05), seed
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_low_rate_is_not_missed_because_crf_23_is_where_it_begins(monkeypatch, seed):
+    monkeypatch.setattr(rate_videos, "BASE_Q_256", 61 * 256)
+    found = run(Scenes(50, seed, cuts=(16, 25)[: seed % 3]), bitrate="800")
+    assert found.kbps == pytest.approx(800, rel=0.03)
 
 
 @pytest.mark.parametrize("seed", range(3))
