@@ -38,6 +38,9 @@ TRAVELS: Final = (
     "markdown-it-py",
     "mdurl",
     "pygments",
+    "onnx",  # which writes the graphs of --precision fp16
+    "ml_dtypes",
+    "typing_extensions",
 )
 FOUND_THERE: Final = ("numpy",)
 PLATFORMS: Final = (
