@@ -20,7 +20,7 @@ from zvc69_cli.pipeline.encode import encode
 from zvc69_cli.pipeline.engine import Engine
 from zvc69_cli.pipeline.queues import StageTime
 from zvc69_cli.pipeline.resolve import DecodeOptions, EncodeOptions
-from zvc69_cli.pipeline.stats import DecodeStats, EncodeStats, busy_s
+from zvc69_cli.pipeline.stats import DecodeStats, EncodeStats, busy_s, times_since
 
 SCHEMA: Final = "zvc69-profile/1"
 WARM_UP_FRAMES: Final = 5
@@ -211,13 +211,13 @@ def _warm_up(clip: str, options: EncodeOptions, engines: OneEngine, folder: Path
 
 def _watched(engine: Engine, run: Callable[[], S]) -> tuple[S, tuple[StageTime, ...], Samples, float]:
     """What a run returns, its time in each network, where its threads were, and its seconds of a core."""
-    networks = {each.name: each.busy_s for each in engine.network_times}
+    networks_before = engine.network_times
     before = time.process_time()
     with Sampler() as sampler:
         stats = run()
     processor_s = time.process_time() - before
     # The engine is used for all runs, and its clocks go on from one to the next.
-    own = (replace(each, busy_s=each.busy_s - networks[each.name]) for each in engine.network_times)
+    own = times_since(engine.network_times, networks_before)
     return stats, tuple(each for each in own if each.busy_s > 0), sampler.samples, processor_s
 
 

@@ -21,8 +21,6 @@ class TimedNetworks:
         self._networks = networks
         self._lock = threading.Lock()
         self._busy_s = {"analyse": 0.0, "prior": 0.0, "synthesise": 0.0}
-        if networks.has_gradients:
-            self._busy_s |= {"refine": 0.0}
         if networks.has_inter:
             self._busy_s |= {"search": 0.0, "predict": 0.0}
 
@@ -40,7 +38,10 @@ class TimedNetworks:
 
     @property
     def times(self) -> tuple[StageTime, ...]:
-        """Time in each network so far: all of the priors together, and moving references with blending them."""
+        """Time in each network so far: all of the priors together, and moving references with blending them.
+
+        What is rarely asked for has no time until it is.
+        """
         return tuple(StageTime(name=name, busy_s=busy_s) for name, busy_s in self._busy_s.items())
 
     def put(self, array: NDArray[Any]) -> Tensor:
@@ -122,5 +123,5 @@ class TimedNetworks:
     def _timed(self, name: str, began: float, result: R) -> R:
         busy_s = time.perf_counter() - began
         with self._lock:
-            self._busy_s[name] += busy_s
+            self._busy_s[name] = self._busy_s.get(name, 0.0) + busy_s
         return result

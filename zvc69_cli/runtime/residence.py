@@ -71,7 +71,6 @@ class PlacedSession:
     def __init__(self, session: ort.InferenceSession, place: Place) -> None:
         self._session = session
         self._place = place
-        self._outputs = [each.name for each in session.get_outputs()]
 
     def run(self, names: None, inputs: Mapping[str, NDArray[Any]], /) -> list[NDArray[Any]]:
         outputs: list[NDArray[Any]] = self._session.run(names, inputs)
@@ -84,10 +83,11 @@ class PlacedSession:
                 binding.bind_ortvalue_input(name, given.value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(given))
-        for name in self._outputs:
+        outputs = [each.name for each in self._session.get_outputs()]
+        for name in outputs:
             binding.bind_output(name, *(self._place if name in kept else ("cpu", 0)))
         self._session.run_with_iobinding(binding)
         return [
             PlacedArray(value, kept[name]) if name in kept else np.asarray(value.numpy())
-            for name, value in zip(self._outputs, binding.get_outputs(), strict=True)
+            for name, value in zip(outputs, binding.get_outputs(), strict=True)
         ]
