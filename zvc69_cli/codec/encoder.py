@@ -237,7 +237,7 @@ class Encoder:
 
     def _coded_inter(self, task: _Task, q_256: int) -> QuantisedFrame:
         planned, references = task.planned, task.references
-        source = self._weigher.source(task.planes[0])
+        source = self._weigher.source(task.planes[0], task.placed[0])
         states = [each.state for each in references]
         choosers = [self._weigher.chooser(source, each.samples, planned.kind, q_256) for each in references]
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)

@@ -54,14 +54,19 @@ class MotionWeigher:
         # Indexed by the rows of the motion tables; those before the significances are never asked for.
         self.significant_bits = prices[:, self.farthest + 1] - prices[:, self.farthest]
 
-    def source(self, y: F32) -> SearchedPlane:
-        """A padded luma plane in 0..1, ready to be searched for in references."""
+    def source(self, y: F32, placed: Tensor) -> SearchedPlane:
+        """A padded luma plane in 0..1, ready to be searched for in references.
+
+        placed  the same, where the networks run
+        """
         plane = search_plane(y)
         rows, columns = (-(-side // CELL_SIDES[0]) * CELL_SIDES[0] for side in y.shape)
-        sizes = [(rows, columns), *(y.shape for _ in CELL_SIDES[1:])]
-        whole = self.networks.put(plane)
-        cut = {size: self.networks.put(plane[: size[0], : size[1]]) for size in set(sizes)}
-        return SearchedPlane(whole, tuple(cut[size] for size in sizes))
+        coarse = plane[:rows, :columns]
+        known = {y.shape: placed}
+        for each in (plane, coarse):
+            if each.shape not in known:
+                known[each.shape] = self.networks.put(each)
+        return SearchedPlane(known[plane.shape], (known[coarse.shape], placed, placed))
 
     def chooser(self, source: SearchedPlane, samples: Tensor, kind: FrameKind, q_256: int) -> MotionChooser:
         """A chooser for a frame and a reference.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,16 +52,7 @@ def bd_rate(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> BdRate:
     span = max(first[-1].quality, second[-1].quality) - min(first[0].quality, second[0].quality)
     if high <= low:
         return BdRate(percent=None, overlap=0.0)
-    percent = bjontegaard.bd_rate(
-        [point.bits_per_pixel for point in first],
-        [point.quality for point in first],
-        [point.bits_per_pixel for point in second],
-        [point.quality for point in second],
-        method=INTERPOLATION,
-        require_matching_points=False,
-        min_overlap=0,
-    )
-    return BdRate(percent=float(percent) if math.isfinite(percent) else None, overlap=(high - low) / span)
+    return BdRate(percent=_between(bjontegaard.bd_rate, first, second), overlap=(high - low) / span)
 
 
 def bd_quality(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> float | None:
@@ -77,7 +68,14 @@ def bd_quality(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> floa
     low = max(first[0].bits_per_pixel, second[0].bits_per_pixel)
     if min(first[-1].bits_per_pixel, second[-1].bits_per_pixel) <= low:
         return None
-    gain = bjontegaard.bd_psnr(
+    return _between(bjontegaard.bd_psnr, first, second)
+
+
+def _between(
+    measure: Callable[..., float], first: Sequence[RatePoint], second: Sequence[RatePoint]
+) -> float | None:
+    """What a function of the bjontegaard package says of two rising curves; None where that is no number."""
+    found = measure(
         [point.bits_per_pixel for point in first],
         [point.quality for point in first],
         [point.bits_per_pixel for point in second],
@@ -86,7 +84,7 @@ def bd_quality(anchor: Sequence[RatePoint], tested: Sequence[RatePoint]) -> floa
         require_matching_points=False,
         min_overlap=0,
     )
-    return float(gain) if math.isfinite(gain) else None
+    return float(found) if math.isfinite(found) else None
 
 
 def rising(points: Sequence[RatePoint]) -> list[RatePoint]:
