@@ -122,6 +122,12 @@ class VideoFormat:
         """Largest sample value."""
         return (1 << self.bit_depth) - 1
 
+    @property
+    def frame_bytes(self) -> int:
+        """What the planes of one frame take in memory."""
+        samples = self.width * self.height + 2 * self.chroma_width * self.chroma_height
+        return samples * (2 if self.bit_depth > 8 else 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:

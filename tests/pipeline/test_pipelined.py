@@ -134,6 +134,23 @@ def test_a_frame_that_comes_too_fast_is_refused_and_left_out(pace, most):
     assert sorted(shown) == [*range(allowed), 30]
 
 
+@pytest.mark.parametrize(
+    ("flags", "looks"),
+    [
+        ({}, False),
+        ({"crf": 30}, False),
+        ({"cutree": True}, True),
+        ({"bitrate": "100"}, True),
+        ({"target_size": "1M"}, True),
+        ({"vbv_maxrate": 100, "vbv_bufsize": 100}, True),
+    ],
+)
+def test_a_group_waits_for_what_follows_it_only_where_that_is_looked_at(flags, looks):
+    options = zvc69_cli.EncodeOptions.of(bframes=3, **flags)
+    assert options.codec.rc_lookahead
+    assert frames_held(options) == 3 + (4 + options.codec.rc_lookahead if looks else 0)
+
+
 def test_high_throughput_waits_instead():
     networks = Gated(is_open=False)
     with PipelinedEncoder(VIDEO, Pace.HIGH_THROUGHPUT, engines=ToyEngines(networks=networks)) as encoder:

@@ -112,6 +112,16 @@ class RateSettings:
         return _size_bytes(self.target_size) if self.target_size.strip() else None
 
     @property
+    def has_rate(self) -> bool:
+        """Whether an average rate or a size is asked for."""
+        return bool(self.bitrate.strip() or self.target_size.strip())
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether a rate, a size or a buffer is: what a frame may take then depends on others."""
+        return self.has_rate or self.buffer_kbit > 0
+
+    @property
     def is_constant(self) -> bool:
         """Whether the buffer fills at the average rate."""
         return self.strict_cbr or self.rc == "cbr"
@@ -170,8 +180,7 @@ class RateSettings:
         if len(given) > 1:
             one, other = (_flag_name(name) for name in given[:2])
             raise UsageError(one, f"was given together with {other}", "Leave one of them out.")
-        has_rate = bool(self.bitrate.strip() or self.target_size.strip())
-        if self.rc in ("vbr", "cbr") and not has_rate:
+        if self.rc in ("vbr", "cbr") and not self.has_rate:
             raise UsageError("--rc", f"{self.rc} has no rate to hold", "Give one with --bitrate.")
         if self.rc == "cbr" and not self.bitrate.strip():
             raise UsageError(
@@ -237,8 +246,7 @@ class RateSettings:
     def _check_passes(self) -> None:
         if self.pass_ is not None and self.passes == 2:
             raise UsageError("--pass", "was given together with --passes 2", "Leave one of them out.")
-        has_rate = bool(self.bitrate.strip() or self.target_size.strip())
-        if self.has_two_passes and not has_rate:
+        if self.has_two_passes and not self.has_rate:
             raise UsageError(
                 "--passes" if self.passes == 2 else "--pass",
                 "two passes share out a rate, and there is none",

@@ -147,8 +147,7 @@ class DecodingStages:
         jobs: int,
         video: VideoFormat,
     ) -> None:
-        frame_bytes = video.width * video.height * 3 // 2 * (2 if video.bit_depth > 8 else 1)
-        ahead = frames_ahead(crew, frame_bytes * (COPIES_HELD if jobs > 1 else 1))
+        ahead = frames_ahead(crew, video.frame_bytes * (COPIES_HELD if jobs > 1 else 1))
         self._symbols: Window[Step] = Window(
             line,
             (ahead if jobs > 1 else FRAMES_HELD) * PACKETS_A_FRAME,

@@ -219,7 +219,12 @@ class _Encode:
         self._line.feed("read", self._read, arriving)
         compares = self._compare is not None
         self._stages = CodingStages(
-            self._line, self._coding, self._crew, arriving, self._frame_bytes, compares=compares
+            self._line,
+            self._coding,
+            self._crew,
+            arriving,
+            self._source.video.frame_bytes,
+            compares=compares,
         )
         order: InOrder[Packet | CopiedPacket] = InOrder()
 
@@ -275,12 +280,6 @@ class _Encode:
             stages=self._line.times,
             networks=times_since(self._engine.network_times, self._networks_before),
         )
-
-    @property
-    def _frame_bytes(self) -> int:
-        """What one frame of the source takes in memory."""
-        first = self._waiting[-1]
-        return first.y.nbytes + first.u.nbytes + first.v.nbytes if isinstance(first, Frame) else 1
 
     def _stream_header(self) -> StreamHeader:
         first = self._waiting[-1]

@@ -34,10 +34,8 @@ def _is_intra(options: EncodeOptions) -> bool:
     return options.codec.keyint == 1
 
 
-def _has_rate(options: EncodeOptions) -> bool:
-    """Whether a rate or a buffer is asked for."""
-    rate = options.rate
-    return bool(rate.bitrate_kbps or rate.target_bytes or rate.buffer_kbit)
+def _is_steered(options: EncodeOptions) -> bool:
+    return options.rate.is_steered
 
 
 _INTRA: Final = "has no effect with --keyint 1, which makes every frame a keyframe"
@@ -65,7 +63,7 @@ IDLES: Final = (
     Idle(
         field_name="jobs",
         does=lambda value: value > 1,
-        where=_has_rate,
+        where=_is_steered,
         reason="has no effect with a rate or a buffer: what a frame may take depends on the ones before it",
         way_out="Leave it out, or ask for a quality with --crf.",
     ),
@@ -79,7 +77,7 @@ IDLES: Final = (
     Idle(
         field_name="rc_lookahead",
         does=lambda value: value > 0,
-        where=lambda options: not _has_rate(options) and not options.codec.cutree,
+        where=lambda options: not options.rate.is_steered and not options.codec.cutree,
         reason="has no effect where neither a rate, a buffer nor --cutree asks for it",
         way_out="Add --bitrate or --cutree, or leave it out.",
     ),
@@ -102,7 +100,7 @@ IDLES: Final = (
     Idle(
         field_name="strict",
         does=bool,
-        where=lambda options: not _has_rate(options),
+        where=lambda options: not options.rate.is_steered,
         reason="has no effect where neither a rate nor a buffer is asked for",
         way_out="Add --bitrate, or --vbv-maxrate and --vbv-bufsize, or leave it out.",
     ),

@@ -29,8 +29,7 @@ def settings_note(settings: CodecSettings, rate: RateSettings, preset: str, sour
 
 def _asked_quality(settings: CodecSettings, rate: RateSettings) -> dict[str, float]:
     """The crf, where nothing else says what the stream is to be like."""
-    has_rate = rate.bitrate_kbps is not None or rate.target_bytes is not None
-    return {} if has_rate or settings.qp is not None else {"crf": settings.crf}
+    return {} if rate.has_rate or settings.qp is not None else {"crf": settings.crf}
 
 
 def _unusual(settings: CodecSettings | RateSettings) -> dict[str, Any]:

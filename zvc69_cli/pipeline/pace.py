@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from zvc69_cli.errors import UsageError
 from zvc69_cli.pipeline.resolve import EncodeOptions
-
-if TYPE_CHECKING:
-    from zvc69_cli.codec.rate_settings import RateSettings
 
 
 class Pace(Enum):
@@ -90,7 +87,7 @@ _TERMS: Final = {
 
 def looks_ahead(options: EncodeOptions) -> bool:
     """Whether a group waits for what follows it."""
-    return _has_rate(options.rate) or options.codec.cutree
+    return options.rate.is_steered or options.codec.cutree
 
 
 def frames_held(options: EncodeOptions) -> int:
@@ -99,7 +96,3 @@ def frames_held(options: EncodeOptions) -> int:
 
     group = group_frames(options.codec)
     return group - 1 + (group + options.codec.rc_lookahead if looks_ahead(options) else 0)
-
-
-def _has_rate(rate: RateSettings) -> bool:
-    return rate.bitrate_kbps is not None or rate.target_bytes is not None or rate.buffer_kbit is not None

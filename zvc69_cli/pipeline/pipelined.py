@@ -125,7 +125,7 @@ class PipelinedEncoder:
         self._inbox: Channel[Frame] = self._line.channel(self._most_in_flight)
         arriving = frames_channel(self._line)
         self._line.feed("submit", self._frames, arriving)
-        stages = CodingStages(self._line, coding, crew, arriving, _frame_bytes(video), compares=False)
+        stages = CodingStages(self._line, coding, crew, arriving, video.frame_bytes, compares=False)
         self._order: InOrder[Packet | CopiedPacket] = InOrder()
         self._line.drain("deliver", stages.packed, self._deliver, lambda: None)
         self._ready: deque[TimedPacket] = deque()
@@ -268,8 +268,3 @@ class PipelinedEncoder:
 
 def _raise(failure: BaseException) -> NoReturn:
     raise failure
-
-
-def _frame_bytes(video: VideoFormat) -> int:
-    samples = video.width * video.height * 3 // 2
-    return samples * (2 if video.bit_depth > 8 else 1)
