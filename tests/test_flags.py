@@ -9,7 +9,7 @@ RATE = Flag(name="rate", kind=str, help="", default="", field_name="rate")
 CUT = Flag(name="cut", kind=int, help="", default=40, field_name="cut", low=0, high=100, off=0)
 GAIN = Flag(name="gain", kind=float, help="", default=1.0, field_name="gain", low=0)
 FORM = Flag(name="form", kind=str, help="", default="", field_name="form", choices=("", "round", "flat"))
-ALIKE = Flag(name="qp", kind=int, help="", default=None, field_name="qp", low=0, high=63, parts=("I", "P", "B"))
+ALIKE = Flag(name="qp", kind=int, help="", default=None, field_name="qp", low=0, high=79, parts=("I", "P", "B"))
 LOUD = Flag(name="loud", kind=bool, help="", default=False, field_name="loud")
 
 
@@ -48,7 +48,7 @@ def test_likeness_decides_whether_a_name_is_suggested():
     assert suggest("crf", ["crop"], likeness=0.9) == ""
 
 
-@pytest.mark.parametrize(("text", "due"), [("30", 30), ("20:23:28", "20:23:28"), ("0:63:07", "0:63:07")])
+@pytest.mark.parametrize(("text", "due"), [("30", 30), ("20:23:28", "20:23:28"), ("0:79:07", "0:79:07")])
 def test_parts_may_have_a_number_each(text, due):
     assert parse_value(ALIKE, text, "--qp") == due
     assert value_from_file(ALIKE, due, "here") == due
@@ -66,10 +66,10 @@ def test_the_numbers_of_parts_are_told_apart():
         ("20::28", "'' is not a whole number for P"),
         ("20:23:2.5", "'2.5' is not a whole number for B"),
         ("x:1:1", "'x' is not a whole number for I"),
-        ("20:64:28", "64 is out of range 0..63"),
-        ("-1:23:28", "-1 is out of range 0..63"),
-        ("64", "64 is out of range 0..63"),
-        ("2.5", "'2.5' is not a whole number 0..63"),
+        ("20:80:28", "80 is out of range 0..79"),
+        ("-1:23:28", "-1 is out of range 0..79"),
+        ("80", "80 is out of range 0..79"),
+        ("2.5", "'2.5' is not a whole number 0..79"),
     ],
 )
 def test_parts_that_cannot_be_had_are_refused(text, what):

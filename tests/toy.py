@@ -10,6 +10,7 @@ from engines.training.tables import gaussian_tables
 from zvc69_cli.codec.gop import PlannedFrame
 from zvc69_cli.codec.motion import CELL_SIDES
 from zvc69_cli.codec.planes import SEARCH_MARGIN
+from zvc69_cli.codec.settings import Q_LEVELS
 from zvc69_cli.codec.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
 from zvc69_cli.frames import FrameKind
 
@@ -156,12 +157,12 @@ def plan_of(
 
 def toy_tables() -> CodecTables:
     """Tables of the toy: scales that grow with q, as a trained model's do."""
-    rows = np.linspace(60, 200, 64).astype(np.int64)
+    rows = (60 + np.arange(Q_LEVELS) * 140 / 63).astype(np.int64)
     latents = {
         "latent": gaussian_tables(),
         "hyper": gaussian_tables(),
         "scale_offsets": np.repeat(rows[:, None], LATENT_CHANNELS, 1),
-        "hyper_offsets": np.full((64, HYPER_CHANNELS), 120, np.int64),
+        "hyper_offsets": np.full((Q_LEVELS, HYPER_CHANNELS), 120, np.int64),
         "hyper_means": np.array([1, -2], np.int64),
     }
     inter = {

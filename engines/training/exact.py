@@ -21,7 +21,6 @@ from engines.training.inter import MOTION_UNIT, InterNetwork
 from engines.training.model import (
     BRANCH_SLOPE,
     FEED_SLOPE,
-    Q_LEVELS,
     Block,
     LatentCoder,
     PriorNetwork,
@@ -42,6 +41,7 @@ from zvc69_cli.codec.prior import (
     MEAN_FRACTION,
     SCALE_LEVELS,
 )
+from zvc69_cli.codec.settings import Q_LEVELS
 
 WEIGHT_LIMIT = 2047
 EXACT_LIMIT = 2**24
@@ -411,7 +411,7 @@ def _gains(network: Network, name: str, entering: float) -> tuple[Tensor, Tensor
         return _second_units(network), one
     if name == "first_blocks.0.adapt" and network.extra:
         # Beside what comes from the hyper latent at the scale `entering`, integers in units of their own.
-        return torch.cat([one.expand(network.latent), _extra_units(network) * entering]), one
+        return torch.cat([one.expand(network.width), _extra_units(network) * entering]), one
     return one, one
 
 

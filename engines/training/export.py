@@ -46,9 +46,6 @@ from engines.training.group import code_group, coding_order
 from engines.training.inter import InterNetwork
 from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
-    LAMBDA_HIGH,
-    LAMBDA_LOW,
-    Q_LEVELS,
     IntraNetwork,
     LatentCoder,
     planes_to_features,
@@ -58,7 +55,8 @@ from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables,
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.motion import MOTION_TABLES
 from zvc69_cli.codec.prior import MEAN_FRACTION
-from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.rate import LAMBDA_HIGH, LAMBDA_LOW
+from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
 from zvc69_cli.codec.tables import CodecTables, InterTables
 from zvc69_cli.frames import FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, load_bundle
@@ -67,13 +65,13 @@ from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
 
 ALIGNMENT_BYTES = 64
 CALIBRATION_SIDE = 512
-CALIBRATION_QS = (0, 21, 42, 63)
+CALIBRATION_QS = tuple(part * (Q_LEVELS - 1) // 3 for part in range(4))
 FIT_FRAMES = 9
 CLIP_FRAMES = max(GROUP_FRAMES, FIT_FRAMES)
 FIT_CLIP_SIDE = 512
 SMALLEST_CLIP_SIDE = 256
-INTER_FIT_QPS = (4, 12, 20, 28, 36, 44, 52, 59)
-FIT_QPS = (0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 63)
+INTER_FIT_QPS = tuple(range(4, Q_LEVELS, 8))
+FIT_QPS = (*range(0, Q_LEVELS - 1, 4), Q_LEVELS - 1)
 
 Arrays = dict[str, np.ndarray]
 
@@ -267,7 +265,7 @@ def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray
             for name, place in places.items()
         },
     }
-    text = json.dumps(manifest, indent=1).replace("\n    ", " ").replace("\n   }", " }")
+    text = json.dumps(manifest, separators=(",", ":")).replace("},", "},\n")  # a line each array
     (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 
 

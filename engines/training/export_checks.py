@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from engines.training.data import Planes
 from engines.training.export_frames import code_alone, cropped_frame, planned_frames
 from engines.training.inter import MOTION_CHANNELS, InterNetwork
-from engines.training.model import Q_LEVELS, IntraNetwork, LatentCoder, mse_611, planes_to_features
+from engines.training.model import IntraNetwork, LatentCoder, mse_611, planes_to_features
 from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
 from engines.training.moving import STRIDES, Samples, half_samples, moved_blocks, warp_planes
 from engines.training.search import EFFORTS
@@ -21,7 +21,7 @@ from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior
 from zvc69_cli.codec.planes import padded_planes, quarter_samples
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, IntegerPrior
-from zvc69_cli.codec.settings import Q_UNIT, CodecSettings
+from zvc69_cli.codec.settings import Q_LEVELS, Q_UNIT, CodecSettings
 from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.runtime.bundle import load_bundle
@@ -44,7 +44,7 @@ def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
     tables = CodecTables.from_arrays(bundle.arrays)
     oracle = IntegerPrior(bundle.arrays)
     video, frame = VideoFormat(width=256, height=192), cropped_frame(picture, 192, 256)
-    for qp in (0, 31, 63):
+    for qp in (0, (Q_LEVELS - 1) // 2, Q_LEVELS - 1):
         encoder = Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables)
         coded = code_alone(encoder, frame)
         hyper = coded.hyper + tables.hyper_means[:, None, None]

@@ -11,9 +11,10 @@ import torch
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.exact import Scales, motion_passes, motion_stem, trained_prior
 from engines.training.inter import InterNetwork
-from engines.training.model import Q_LEVELS, IntraNetwork, ModelSize, PriorNetwork, start_log_scale
+from engines.training.model import IntraNetwork, ModelSize, PriorNetwork, start_log_scale
 from engines.training.motion import MotionPass
 from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.codec.settings import Q_LEVELS
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.runtime.bundle import load_bundle
 

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.training.inter import HYPER_GAIN_INTER
-from engines.training.model import BRANCH_SLOPE, FEED_SLOPE, HYPER_GAIN, Q_LEVELS
+from engines.training.model import BRANCH_SLOPE, FEED_SLOPE, HYPER_GAIN
 from zvc69_cli.codec.prior import (
     ACTIVATION_LIMIT,
     HEAD_LIMIT,
@@ -23,6 +23,7 @@ from zvc69_cli.codec.prior import (
     INDEX_FRACTION,
     SCALE_LEVELS,
 )
+from zvc69_cli.codec.settings import Q_LEVELS
 
 OPSET = 17
 WEIGHTS_FILE = "weights.bin"
@@ -47,6 +48,7 @@ class GraphBuilder:
         self._arrays = arrays
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: dict[str, onnx.TensorProto] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, shape: Iterable[int | str], dtype: int = TensorProto.FLOAT) -> str:
@@ -54,15 +56,19 @@ class GraphBuilder:
         return name
 
     def node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"{operator.lower()}_{len(self._nodes)}"
+        output = output or f"n{len(self._nodes)}"  # short: two in five bytes of a search are names
         self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
+        """A small array that the graph itself holds, once however often it is asked for."""
         array = np.asarray(value, dtype)
-        key = f"constant_{len(self._initialisers)}"
-        self._initialisers[key] = numpy_helper.from_array(array, key)
-        return key
+        content = (array.dtype.str, array.shape, array.tobytes())
+        if content not in self._constants:
+            key = f"c{len(self._initialisers)}"
+            self._initialisers[key] = numpy_helper.from_array(array, key)
+            self._constants[content] = key
+        return self._constants[content]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """That of an array of the weights file."""
@@ -119,15 +125,15 @@ class GraphBuilder:
         out = weight_shape[0]
         shift = self._arrays[f"{name}.shift"].astype(np.float64)
         scale = np.exp2(-shift)
-        half = np.where(shift > 0, 0.5, 0.0)
+        half = np.array(0.5) if shift.all() else np.where(shift > 0, 0.5, 0.0).reshape(out, 1, 1)
         kernel = 3 if depthwise else 1
         shape = (out, 1, 3, 3) if depthwise else (*weight_shape, 1, 1)
         weight = self.node(
-            "Mul", self.stored(f"{name}.weight", shape), self.constant(scale.reshape(out, 1, 1, 1))
+            "Mul", self.stored(f"{name}.weight", shape), self._powers_of_two(scale.reshape(out, 1, 1, 1))
         )
-        bias = self.node("Mul", self.stored(f"{name}.bias"), self.constant(scale))
+        bias = self.node("Mul", self.stored(f"{name}.bias"), self._powers_of_two(scale))
         if slope == 1.0:
-            bias = self.node("Add", bias, self.constant(half))
+            bias = self.node("Add", bias, self.constant(half.reshape(-1)))
         x = self.node(
             "Conv",
             x,
@@ -139,8 +145,15 @@ class GraphBuilder:
         )
         if slope != 1.0:
             x = self.node("LeakyRelu", x, alpha=slope)
-            x = self.node("Add", x, self.constant(half.reshape(1, out, 1, 1)))
+            x = self.node("Add", x, self.constant(half))
         return self.clip(self.node("Floor", x), limit)
+
+    def _powers_of_two(self, values: np.ndarray) -> str:
+        """In half of the bytes where float16 holds them as normal numbers, so exactly on every device."""
+        halves = values.astype(np.float16)
+        if (halves < np.finfo(np.float16).smallest_normal).any():
+            return self.constant(values)
+        return self.node("Cast", self.constant(halves, np.float16), to=TensorProto.FLOAT)
 
     def integer_block(self, name: str, x: str) -> str:
         if f"{name}.adapt.weight" in self._stored:

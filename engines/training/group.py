@@ -9,7 +9,6 @@ from torch import Tensor
 
 from engines.training.inter import Coded, InterNetwork, Planes, Priors, Reference
 from engines.training.model import (
-    Q_LEVELS,
     IntraNetwork,
     features_to_planes,
     planes_to_features,
@@ -17,6 +16,7 @@ from engines.training.model import (
 )
 from engines.training.motion import no_motion
 from zvc69_cli.codec.gop import I_Q, LAYER_Q
+from zvc69_cli.codec.settings import Q_LEVELS
 
 
 class Planned(NamedTuple):

@@ -22,12 +22,12 @@ from engines.training.exact import (
 from engines.training.group import code_group, coding_order
 from engines.training.inter import Coded, Planes, Priors
 from engines.training.model import (
-    Q_LEVELS,
     IntraNetwork,
     mse_611,
     planes_to_features,
     rate_lambda,
 )
+from zvc69_cli.codec.settings import Q_LEVELS
 
 LOSS_SCALE: Final = 20.0
 CALIBRATION_CROPS: Final = 16

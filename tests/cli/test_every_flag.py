@@ -364,8 +364,8 @@ CHANGES = {
 def quantisers(shown):
     assert shown.size("--qp", "10") > shown.size("--qp", "40")
     one, three = (shown.encode("--qp", given)["info"]["per_frame"] for given in ("20", "10:20:60"))
-    assert {each["kind"]: each["q"] for each in three} == {"I": 53, "P": 43, "B": 3}
-    assert {each["q"] for each in one if each["kind"] == "P"} == {43}
+    assert {each["kind"]: each["q"] for each in three} == {"I": 69, "P": 59, "B": 19}
+    assert {each["q"] for each in one if each["kind"] == "P"} == {59}
 
 
 def jobs(shown):

@@ -34,7 +34,7 @@ def test_csv_has_a_row_for_every_frame_in_the_order_of_coding(here):
     assert [row["Type"] for row in rows[:3]] == ["I-SLICE", "P-SLICE", "B-SLICE"]
     stored = json.loads(zvc69("info", "a.zvc69", "--frames", "--json").stdout)["per_frame"]
     assert [int(row["Bits"]) for row in rows] == [8 * each["payload_bytes"] for each in stored]
-    assert [float(row["QP"]) for row in rows] == pytest.approx([63 - each["q"] for each in stored], abs=0.01)
+    assert [float(row["QP"]) for row in rows] == pytest.approx([79 - each["q"] for each in stored], abs=0.01)
     assert all(float(row["YUV PSNR"]) > 10 for row in rows)
 
 

@@ -244,19 +244,19 @@ def q_of_kinds(base_q, **settings):
     )
     found: dict[str, set[int]] = {}
     for each in planned:
-        found.setdefault(each.kind.name, set()).add(63 - (base_q * 256 + each.q_offset) // 256)
+        found.setdefault(each.kind.name, set()).add(79 - (base_q * 256 + each.q_offset) // 256)
     return found
 
 
 def test_each_kind_has_the_quantiser_that_was_ordered_for_it():
-    assert q_of_kinds(63 - 25, qp="20:25:40") == {"I": {20}, "P": {25}, "B": {40}}
-    assert q_of_kinds(63 - 0, qp="63:0:1") == {"I": {63}, "P": {0}, "B": {1}}
+    assert q_of_kinds(79 - 25, qp="20:25:40") == {"I": {20}, "P": {25}, "B": {40}}
+    assert q_of_kinds(79 - 0, qp="79:0:1") == {"I": {79}, "P": {0}, "B": {1}}
 
 
 def test_one_quantiser_stands_for_all_with_the_usual_distances():
-    found = q_of_kinds(63 - 25, qp=25)
+    found = q_of_kinds(79 - 25, qp=25)
     assert found == {"I": {25 - I_Q}, "P": {25}, "B": {25 - LAYER_Q[1], 25 - LAYER_Q[2]}}
 
 
 def test_keyframes_alone_have_the_quantiser_of_keyframes():
-    assert q_of_kinds(63 - 20, qp="20:25:40", keyint=1) == {"I": {20}}
+    assert q_of_kinds(79 - 20, qp="20:25:40", keyint=1) == {"I": {20}}

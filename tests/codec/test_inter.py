@@ -428,7 +428,7 @@ def test_every_symbol_is_priced_once():
 def test_an_error_above_the_water_costs_half_a_bit_a_factor_of_two():
     bits = worth(np.array([0.0, 1e-9, 0.01, 0.02, 0.04], np.float32), error_price(MAX_Q))
     assert bits[0] == 0
-    assert bits[1] == pytest.approx(12e-6)
+    assert bits[1] == pytest.approx(51e-6)
     assert np.diff(bits[2:]).tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
 
 

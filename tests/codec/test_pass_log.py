@@ -24,7 +24,7 @@ def lines(frames=(FRAME, FRAME), facts=FACTS):
             PassFrame,
             kind=st.sampled_from([FrameKind.I, FrameKind.P, FrameKind.B]),
             temporal_layer=st.integers(0, 4),
-            q_256=st.integers(0, 63 * 256),
+            q_256=st.integers(0, 79 * 256),
             offset=st.integers(-200, 200).map(lambda number: number / 8),
             size_bytes=st.integers(0, 1 << 24),
         ),

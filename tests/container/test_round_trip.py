@@ -70,7 +70,7 @@ def test_a_header_comes_back(header: StreamHeader) -> None:
     frame_rate=st.none() | RATIOS,
     sample_aspect=RATIOS | st.just(Fraction(0)),
     rotation=st.sampled_from([0, 90, 180, 270]),
-    base_q_256=st.integers(0, 63 * 256),
+    base_q_256=st.integers(0, 79 * 256),
     gop_frames=st.just(-1) | st.integers(1, 100_000),
     total_frames=st.integers(0, (1 << 32) - 1),
     start_pts=TICKS,

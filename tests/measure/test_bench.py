@@ -238,7 +238,7 @@ def test_a_peer_that_this_machine_lacks_is_left_out_by_name(folder: Path) -> Non
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--frames", "0"], ["--frames", "some"], ["--q-list", "3,64"], ["--q-list", ""], ["--peers", "h264"]],
+    [["--frames", "0"], ["--frames", "some"], ["--q-list", "3,80"], ["--q-list", ""], ["--peers", "h264"]],
 )
 def test_a_wrong_flag_is_refused_with_exit_code_2(
     wrong: list[str], folder: Path, capsys: pytest.CaptureFixture[str]

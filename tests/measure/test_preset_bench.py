@@ -57,7 +57,7 @@ def test_what_was_measured_is_reckoned_with(tmp_path, monkeypatch):
     assert main([str(each) for each in (*arguments, "--estimates", out, "--markdown", markdown)]) == 0
     facts = json.loads(out.read_text())
     assert set(facts["tables"]) == {"medium", "ultrafast", INTRA}
-    assert facts["tables"]["medium"]["q"] == [3, 33, 60]
+    assert facts["tables"]["medium"]["q"] == [19, 49, 76]
     video = preset_bench.read_clip(tmp_path / "clip.y4m", tmp_path, None).video
     found = estimate_bitrate(video, EncodeOptions.of(qp=30), path=out)
     bits = facts["tables"]["medium"]["bits_per_pixel"]["clip"][1]
@@ -69,12 +69,12 @@ def test_estimates_pair_every_quality_with_its_bits():
     found = estimates(
         [*MEASURED, *[measurement("medium", qp, 500, 1.0, 30.0, "two") for qp in (20, 30, 40, 50)]]
     )
-    assert found["medium"]["q"] == [13, 23, 33, 43]
+    assert found["medium"]["q"] == [29, 39, 49, 59]
     assert found["medium"]["bits_per_pixel"] == {"one": [1.0, 2.0, 4.0, 8.0], "two": [0.5] * 4}
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--presets", "mediun"], ["--qps", "64"], ["--qps", "x"], ["--clips", "no"]]
+    "arguments", [["--presets", "mediun"], ["--qps", "80"], ["--qps", "x"], ["--clips", "no"]]
 )
 def test_what_cannot_be_measured_is_refused(tmp_path, arguments, capsys):
     assert main(["--data", str(tmp_path), *arguments]) in (2, 3)

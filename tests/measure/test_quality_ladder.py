@@ -18,8 +18,8 @@ from zvc69_cli.pipeline.resolve import EncodeOptions
 @pytest.fixture
 def estimates(tmp_path: Path) -> Path:
     """Two clips whose bits double every 9 and every 11 quality indexes."""
-    clips = {"a": [0.01, 0.01 * 2 ** (63 / 9)], "b": [0.02, 0.02 * 2 ** (63 / 11)]}
-    table = {"q": [0, 63], "pixels_per_s": 1, "bits_per_pixel": clips}
+    clips = {"a": [0.01, 0.01 * 2 ** (79 / 9)], "b": [0.02, 0.02 * 2 ** (79 / 11)]}
+    table = {"q": [0, 79], "pixels_per_s": 1, "bits_per_pixel": clips}
     path = tmp_path / "estimates.json"
     facts = {"schema": SCHEMA, "machine": "m", "bundle": "b", "tables": {"medium": table}}
     path.write_text(json.dumps(facts))

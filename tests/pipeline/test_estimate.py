@@ -16,7 +16,7 @@ from zvc69_cli.pipeline.resolve import EncodeOptions
 
 VIDEO = VideoFormat(width=100, height=50, frame_rate=Fraction(20))
 MEDIUM = {
-    "q": [3, 23, 63],
+    "q": [3, 23, 79],
     "pixels_per_s": 10_000,
     "bits_per_pixel": {"easy": [0.01, 0.1, 0.2], "hard": [0.04, 0.4, 3.2]},
 }
@@ -48,7 +48,7 @@ def test_a_measured_point_comes_out_as_measured(figures):
     assert found.wall_s(VIDEO, 4) == 2
 
 
-@pytest.mark.parametrize(("qp", "bits"), [(63, 0.01), (60, 0.01), (50, math.sqrt(0.001)), (0, 0.2)])
+@pytest.mark.parametrize(("qp", "bits"), [(79, 0.01), (76, 0.01), (66, math.sqrt(0.001)), (0, 0.2)])
 def test_between_points_it_is_a_straight_line_of_logarithms_and_beyond_them_flat(figures, qp, bits):
     assert estimate(figures, qp=qp).low_kbps == pytest.approx(bits * 100)
 

@@ -196,7 +196,7 @@ def test_the_inter_priors_in_training_equal_the_oracles_in_every_element(shipped
     with torch.no_grad():
         mean, _, _ = prior.first(hyper, 5, 7, extra * units)
     due = IntegerPrior(arrays, "inter.prior.").first(
-        hyper[0].numpy().astype(np.int64), 5, 7, np.zeros(192, np.int64), extra[0].numpy().astype(np.int64)
+        hyper[0].numpy().astype(np.int64), 5, 7, np.zeros(256, np.int64), extra[0].numpy().astype(np.int64)
     )
     assert np.array_equal(mean[0].numpy() * 16, due.means)
 
@@ -204,7 +204,7 @@ def test_the_inter_priors_in_training_equal_the_oracles_in_every_element(shipped
 def test_an_untrained_network_is_a_hybrid_codec(clips):
     """Block transform of picture minus prediction: a moving texture at more than 30 dB before the first step."""
     pool = PixelPool(load_clips(clips, 64), CPU)
-    analysis, synthesis, mean, deviation = klt_basis(pool, 192, side=64)
+    analysis, synthesis, mean, deviation = klt_basis(pool, 256, side=64)
     checkpoint = Checkpoint(size=ModelSize(), weights={})
     intra, inter = _klt_networks(checkpoint.size, analysis, synthesis, mean, deviation)
     frames = split_frames(pool.sequences(1, 128, 3))

@@ -96,7 +96,7 @@ def test_the_klt_start_is_a_codec_before_the_first_step(shard):
     """At least 30 dB at q 20 with no training at all."""
     pool = PixelPool(load_pictures(shard, 256), torch.device("cpu"))
     network = IntraNetwork()
-    network.start_from_klt(*klt_basis(pool, 192))
+    network.start_from_klt(*klt_basis(pool, 256))
     features = planes_to_features(*pool.crops(4, 256))
     with torch.no_grad():
         coded = network(features, torch.full((4,), 20), noise=False)
@@ -161,7 +161,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     size = ModelSize(latent=64)
     path = tmp_path / "other.pt"
     save_checkpoint(Checkpoint(size=size, weights={}), path)
-    with pytest.raises(WrongCheckpoint, match="latent is 64, should be 192"):
+    with pytest.raises(WrongCheckpoint, match="latent is 64, should be 256"):
         load_checkpoint(path)
 
 
@@ -211,7 +211,7 @@ def scales(trained):
 
     def calibrate():
         with torch.no_grad():
-            for q in (0, 31, 63):
+            for q in (0, 39, 79):
                 trained(features, torch.tensor([q]), noise=False)
 
     return find_scales(trained.prior, calibrate)
@@ -222,8 +222,8 @@ def test_the_prior_in_training_equals_the_oracle_in_every_element(trained, scale
     oracle = IntegerPrior(integer_arrays(trained.prior, scales))
     generator = torch.Generator().manual_seed(3)
     hyper = torch.randint(-8, 9, (1, 128, 2, 2), generator=generator).float()
-    known = torch.randint(-90, 90, (1, 192, 5, 7), generator=generator).float() / 16
-    nothing = np.zeros(192, np.int64)
+    known = torch.randint(-90, 90, (1, 256, 5, 7), generator=generator).float() / 16
+    nothing = np.zeros(256, np.int64)
     with torch.no_grad():
         mean, _, state = exact.first(hyper, 5, 7)
         mean2, _ = exact.second(known, state)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from zvc69_cli.codec.settings import Q_LEVELS
 from zvc69_cli.errors import Interrupted, UsageError
 from zvc69_cli.pipeline.places import PART, PIPE, Pipes, choose_destination, opened_for_writing, writing
 
@@ -21,7 +22,7 @@ _PLAIN: Final = ("Encode Order", "Type", "POC", "QP", "Bits")
 _RATE: Final = ("RateFactor",)
 _BUFFER: Final = ("BufferFill",)
 _PSNR: Final = ("Y PSNR", "U PSNR", "V PSNR", "YUV PSNR")
-_LEAST_QUANTISER: Final = 63.0  # QP counts down where q counts up, as --qp does
+_LEAST_QUANTISER: Final = Q_LEVELS - 1.0  # QP counts down where q counts up, as --qp does
 
 
 class FrameRows:

@@ -13,6 +13,7 @@ from zvc69_cli.cli.options import only_input, run_options
 from zvc69_cli.cli.report import clock_text, show_messages
 from zvc69_cli.cli.summary import frames_text
 from zvc69_cli.cli.terminal import make_console, printing, standard_pipes, write_json
+from zvc69_cli.codec.settings import Q_LEVELS
 from zvc69_cli.errors import DamagedStream
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _size_table(report: StreamReport) -> Table:
         told = (f"{layer}: {tally.frames}, {tally.mean_bytes:.0f} each" for layer, tally in report.layers)
         table.add_row("layers", "; ".join(told))
     table.add_row("GOP", _gop_text(report))
-    table.add_row("base q", f"{report.header.base_q_256 / 256:g} of 63")
+    table.add_row("base q", f"{report.header.base_q_256 / 256:g} of {Q_LEVELS - 1}")
     table.add_row(
         "video", f"{report.video_kbps:.2f} kb/s, {report.payload_bytes} bytes in {frames_text(frames)}"
     )

@@ -10,16 +10,16 @@ import numpy as np
 from zvc69_cli.codec.settings import MAX_Q, Q_LEVELS, Q_UNIT, CodecSettings
 from zvc69_cli.frames import FrameKind
 
-# crf -> q index: where zvc69-s has the PSNR of x265 (medium, tune psnr, its own GOP) on six test clips: 39.6 dB at
-# crf 23, 36.6 at 28, 33.7 at 33, 31.0 at 38. Its networks end near 40 dB: below crf 22 little more is to be had.
+# crf -> q index: where zvc69-s has the PSNR of x265 (medium, tune psnr, its own GOP) on six test clips: 42.5 dB at
+# crf 18, 39.4 at 23, 36.5 at 28, 33.6 at 33, 30.9 at 38. Below crf 18 little more is to be had.
 _CRF: Final = (0.0, 18.0, 23.0, 28.0, 33.0, 38.0, 44.0, 51.0)
-_Q: Final = (63.0, 62.5, 61.0, 43.2, 30.3, 18.3, 5.0, 0.0)
+_Q: Final = (79.0, 78.0, 57.0, 42.3, 29.0, 17.0, 4.0, 0.0)
 # --quality 1..8 -> crf: 0.25, 0.40, 0.60, 1.00, 1.50, 2.20, 3.50 and 5.50 times the rate of step 4, whose own rate is
 # as high as leaves that much above it. Read off the mean curve of the six test clips.
 QUALITY_CRF: Final = {1: 44.5, 2: 40.7, 3: 37.5, 4: 34.0, 5: 31.2, 6: 28.6, 7: 26.2, 8: 22.0}
 # Bits a luma sample that a mean squared error of 1 (samples in 0..1) was worth in training, at the first and last q.
-_LAMBDA_LOW: Final = 40.0
-_LAMBDA_HIGH: Final = 12_000.0
+LAMBDA_LOW: Final = 40.0
+LAMBDA_HIGH: Final = 51_000.0
 
 # What a bit that a vector saves by the model of codec.motion_search is worth of a bit in the file: the residual is not
 # coded as well as reverse water-filling would, and with two references each vector does half of the work.
@@ -52,4 +52,4 @@ def smaller_q_256(q_256: int, size_bytes: int, most_bytes: int) -> int:
 def error_price(q_256: int) -> float:
     """Lambda: bits a luma sample that a mean squared error of 1 is worth at a q."""
     share = q_256 / MAX_Q
-    return math.exp(math.log(_LAMBDA_LOW) + (math.log(_LAMBDA_HIGH) - math.log(_LAMBDA_LOW)) * share)
+    return math.exp(math.log(LAMBDA_LOW) + (math.log(LAMBDA_HIGH) - math.log(LAMBDA_LOW)) * share)

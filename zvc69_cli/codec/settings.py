@@ -9,7 +9,7 @@ from zvc69_cli.codec.forced_keys import ForcedKeys
 from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag, flags_of
 
-Q_LEVELS: Final = 64
+Q_LEVELS: Final = 80
 Q_UNIT: Final = 256  # a q is carried as an integer in 1/256 of a quality index
 MAX_Q: Final = (Q_LEVELS - 1) * Q_UNIT
 MAX_SLICES: Final = 64
@@ -29,7 +29,7 @@ class CodecSettings:
         "distances of I and B from it; I:P:B are those of each kind.",
         kind=int,
         low=0,
-        high=63,
+        high=Q_LEVELS - 1,
         parts=QP_KINDS,
     )
     keyint: int = flag(

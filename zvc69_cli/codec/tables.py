@@ -92,8 +92,8 @@ class SymbolTables:
 class LatentTables:
     """Everything integer that prices the latents of one kind of frame, beside their prior.
 
-    scale_offsets  int [64, C]: what a q adds to the scale indexes of the latent, in quarters
-    hyper_offsets  int [64, Z]: the scale index of the hyper latent at a q, in quarters
+    scale_offsets  int [Q_LEVELS, C]: what a q adds to the scale indexes of the latent, in quarters
+    hyper_offsets  int [Q_LEVELS, Z]: the scale index of the hyper latent at a q, in quarters
     hyper_means    int [Z]
     """
 

@@ -35,11 +35,11 @@ from zvc69_cli.measure.peers import INTRA_PEERS, Coded
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 from zvc69_cli.runtime.settings import RunSettings
 
-DEFAULT_QS: Final = (2, 14, 26, 38, 50, 61)
+DEFAULT_QS: Final = (2, 16, 30, 44, 58, 72)
 
 
 def rates_of(codec: IntraCodec, qs: Sequence[int]) -> list[TestedRate]:
-    """The codec at each quality index, 0..63, higher is better."""
+    """The codec at each quality index, 0..79, higher is better."""
     return [TestedRate(setting=q, code=partial(_code, codec, q)) for q in qs]
 
 
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "--q-list",
         default=",".join(map(str, DEFAULT_QS)),
         metavar="Q,Q,...",
-        help="quality indexes 0..63 (%(default)s)",
+        help="quality indexes 0..79 (%(default)s)",
     )
     parser.add_argument(
         "--peers",
@@ -119,7 +119,7 @@ def _qs(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) < Q_LEVELS for part in parts):
         raise UsageError(
-            "--q-list", f"{text!r} is not a list of 0..{Q_LEVELS - 1}", "Give it as 2,14,26,38,50,61."
+            "--q-list", f"{text!r} is not a list of 0..{Q_LEVELS - 1}", "Give it as 2,16,30,44,58,72."
         )
     return tuple(sorted({int(part) for part in parts}))
 

@@ -27,7 +27,7 @@ from zvc69_cli.pipeline.crew import available_cores
 from zvc69_cli.pipeline.resolve import EncodeOptions
 
 TESTED: Final = "zvc69"
-USUAL_CRFS: Final = (43.0, 38.0, 33.0, 28.0, 25.0, 22.0)
+USUAL_CRFS: Final = (43.0, 38.0, 33.0, 28.0, 23.0, 18.0)
 USUAL_FRAMES: Final = 64
 # What `--quick` leaves of it, so that one clip of 1280x720, or two of 640x360, take less than five minutes on two
 # cores. The clips share the pixels: 17 frames of 1280x720 are a keyframe and two groups of eight, and fewer would

@@ -2,7 +2,7 @@
 
 Every clip is encoded and decoded by every preset at the same quantisers. The table says how fast each is and how many
 bits it takes beside medium for the same PSNR; --estimates writes what `zvc69 encode --dry-run` reckons with.
-For a quick look: `--frames 17 --presets ultrafast,medium --qps 48,36,24,12`.
+For a quick look: `--frames 17 --presets ultrafast,medium --qps 64,52,40,28`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from zvc69_cli.codec.settings import MAX_Q, Q_LEVELS, CodecSettings
+from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
 from zvc69_cli.flags import flags_of
 from zvc69_cli.measure.bench import add_machine_flags, frame_limit, measured, run_command, write_report
 from zvc69_cli.measure.clips import VIDEOS, find_clips, read_clip
@@ -35,7 +35,7 @@ from zvc69_cli.pipeline.presets import DEFAULT_PRESET, find_preset, shipped_pres
 from zvc69_cli.pipeline.resolve import EncodeOptions, resolve_encode
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 
-QPS: Final = "54,42,30,18,6"
+QPS: Final = "70,58,46,34,22,10"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     every = ",".join([*shipped_presets(), INTRA])
     parser.add_argument("--presets", default=every, metavar="NAME,...", help="names or files (%(default)s)")
-    parser.add_argument("--qps", default=QPS, metavar="QP,...", help=f"0..{MAX_Q // 256} (%(default)s)")
+    parser.add_argument("--qps", default=QPS, metavar="QP,...", help=f"0..{Q_LEVELS - 1} (%(default)s)")
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="NAME|FOLDER", help="(%(default)s)")
     parser.add_argument("--markdown", type=Path, metavar="OUT", help="the table")
     parser.add_argument("--estimates", type=Path, metavar="OUT", help="what --dry-run reckons with")

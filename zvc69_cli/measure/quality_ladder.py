@@ -20,7 +20,7 @@ from zvc69_cli.pipeline.resolve import EncodeOptions
 
 MULTIPLIERS: Final = {1: 0.25, 2: 0.40, 3: 0.60, 4: 1.00, 5: 1.50, 6: 2.20, 7: 3.50, 8: 5.50}
 MIDDLE: Final = 4
-TOP_CRF: Final = 22.0
+TOP_CRF: Final = 18.0
 LOWEST_CRF: Final = 51.0
 _NO_LESS: Final = 1.01
 

@@ -48,7 +48,7 @@ from zvc69_cli.pipeline.resolve import DEFAULT_PRESET, EncodeOptions, find_prese
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 
 BEFORE: Final = f"{TESTED} before"
-DEFAULT_CRFS: Final = (43.0, 38.0, 33.0, 28.0, 25.0, 22.0)
+DEFAULT_CRFS: Final = (43.0, 38.0, 33.0, 28.0, 23.0, 18.0)
 
 
 def rates_of(codec: VideoCodec, points: Sequence[CodecSettings]) -> list[TestedRate]:

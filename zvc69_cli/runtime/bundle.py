@@ -71,7 +71,7 @@ CONVOLUTION_GRAPHS: Final = (
 INT8_GRAPHS: Final = ("analyse", "analyse_inter", "context_one", "context_two")
 # What TensorRT takes: not the searches, whose samples are uint8, which its Slice and Reshape do not know.
 ENGINE_GRAPHS: Final = (*CONVOLUTION_GRAPHS, "warp")
-MANIFEST_VERSION: Final = 1
+MANIFEST_VERSION: Final = 2  # 2: tables of q have 80 rows
 MAX_BUNDLE_BYTES: Final = 1 << 30
 
 
