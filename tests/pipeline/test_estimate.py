@@ -40,7 +40,7 @@ def estimate(path, **flags):
 
 
 def test_a_measured_point_comes_out_as_measured(figures):
-    found = estimate(figures, qp=40)  # q 23
+    found = estimate(figures, qp=56)  # q 23
     kbps_a_bit = 100 * 50 * 20 / 1000
     assert found.low_kbps == pytest.approx(0.1 * kbps_a_bit)
     assert found.high_kbps == pytest.approx(0.4 * kbps_a_bit)

@@ -191,8 +191,8 @@ def test_the_inter_priors_in_training_equal_the_oracles_in_every_element(shipped
             assert np.array_equal(head.means[0].numpy(), due[1:3])
     prior = ExactPrior(network.coder.prior, scales_below(scales, "coder.prior."))
     hyper = torch.randint(-4, 5, (1, 128, 2, 2), generator=generator).float()
-    extra = torch.randint(-60, 61, (1, 390, 5, 7), generator=generator).float()
-    units = torch.cat([torch.full((384,), 0.5 / 16), torch.tensor([1 / 32, 1 / 32, 1.0] * 2)]).view(1, -1, 1, 1)
+    extra = torch.randint(-60, 61, (1, 518, 5, 7), generator=generator).float()
+    units = torch.cat([torch.full((512,), 0.5 / 16), torch.tensor([1 / 32, 1 / 32, 1.0] * 2)]).view(1, -1, 1, 1)
     with torch.no_grad():
         mean, _, _ = prior.first(hyper, 5, 7, extra * units)
     due = IntegerPrior(arrays, "inter.prior.").first(
