@@ -50,7 +50,7 @@ from engines.training.model import (
     LatentCoder,
     planes_to_features,
 )
-from engines.training.stages import SPACINGS, split_frames
+from engines.training.stages import CALIBRATION_QS, SPACINGS, split_frames
 from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.motion import MOTION_TABLES
@@ -65,7 +65,6 @@ from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
 
 ALIGNMENT_BYTES = 64
 CALIBRATION_SIDE = 512
-CALIBRATION_QS = tuple(part * (Q_LEVELS - 1) // 3 for part in range(4))
 FIT_FRAMES = 9
 CLIP_FRAMES = max(GROUP_FRAMES, FIT_FRAMES)
 FIT_CLIP_SIDE = 512

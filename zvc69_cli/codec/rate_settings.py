@@ -268,7 +268,7 @@ def check_rate(codec: CodecSettings, rate: RateSettings) -> None:
         return
     if rate.rc == "crf":
         raise UsageError("--rc", "crf was given together with --qp", "Leave one of them out.")
-    if rate.buffer_kbit and rate.bitrate_kbps is None and rate.target_bytes is None:
+    if rate.buffer_kbit and not rate.has_rate:
         raise UsageError(
             "--vbv-maxrate",
             "was given together with --qp, which nothing may move",

@@ -36,6 +36,7 @@ from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 from zvc69_cli.runtime.settings import RunSettings
 
 DEFAULT_QS: Final = (2, 16, 30, 44, 58, 72)
+_DEFAULT_LIST: Final = ",".join(map(str, DEFAULT_QS))
 
 
 def rates_of(codec: IntraCodec, qs: Sequence[int]) -> list[TestedRate]:
@@ -99,9 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--q-list",
-        default=",".join(map(str, DEFAULT_QS)),
+        default=_DEFAULT_LIST,
         metavar="Q,Q,...",
-        help="quality indexes 0..79 (%(default)s)",
+        help=f"quality indexes 0..{Q_LEVELS - 1} (%(default)s)",
     )
     parser.add_argument(
         "--peers",
@@ -119,7 +120,7 @@ def _qs(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) < Q_LEVELS for part in parts):
         raise UsageError(
-            "--q-list", f"{text!r} is not a list of 0..{Q_LEVELS - 1}", "Give it as 2,16,30,44,58,72."
+            "--q-list", f"{text!r} is not a list of 0..{Q_LEVELS - 1}", f"Give it as {_DEFAULT_LIST}."
         )
     return tuple(sorted({int(part) for part in parts}))
 

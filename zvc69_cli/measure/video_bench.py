@@ -37,6 +37,7 @@ from zvc69_cli.measure.bench_report import About
 from zvc69_cli.measure.clips import VIDEOS, find_clips, read_clip
 from zvc69_cli.measure.comparison import compare
 from zvc69_cli.measure.one_engine import OneEngine, bundle_of
+from zvc69_cli.measure.peer_bench import USUAL_CRFS
 from zvc69_cli.measure.peers import VIDEO_PEERS, code_with
 from zvc69_cli.measure.speed_bench import processor_name
 from zvc69_cli.measure.store import Measurement
@@ -48,7 +49,6 @@ from zvc69_cli.pipeline.resolve import DEFAULT_PRESET, EncodeOptions, find_prese
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 
 BEFORE: Final = f"{TESTED} before"
-DEFAULT_CRFS: Final = (43.0, 38.0, 33.0, 28.0, 23.0, 18.0)
 
 
 def rates_of(codec: VideoCodec, points: Sequence[CodecSettings]) -> list[TestedRate]:
@@ -205,7 +205,7 @@ def add_clip_flags(parser: argparse.ArgumentParser) -> None:
     )
     rates = parser.add_mutually_exclusive_group()
     rates.add_argument(
-        "--rates", default=listed(DEFAULT_CRFS).replace(" ", ","), metavar="CRF,...", help="(%(default)s)"
+        "--rates", default=listed(USUAL_CRFS).replace(" ", ","), metavar="CRF,...", help="(%(default)s)"
     )
     rates.add_argument("--qps", metavar="QP,...", help="quantiser indexes instead of --rates")
     parser.add_argument("--preset", default=DEFAULT_PRESET, help="(%(default)s)")

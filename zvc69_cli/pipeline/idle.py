@@ -34,10 +34,6 @@ def _is_intra(options: EncodeOptions) -> bool:
     return options.codec.keyint == 1
 
 
-def _is_steered(options: EncodeOptions) -> bool:
-    return options.rate.is_steered
-
-
 _INTRA: Final = "has no effect with --keyint 1, which makes every frame a keyframe"
 _NO_INTRA: Final = "Leave it out, or take a larger --keyint."
 IDLES: Final = (
@@ -63,7 +59,7 @@ IDLES: Final = (
     Idle(
         field_name="jobs",
         does=lambda value: value > 1,
-        where=_is_steered,
+        where=lambda options: options.rate.is_steered,
         reason="has no effect with a rate or a buffer: what a frame may take depends on the ones before it",
         way_out="Leave it out, or ask for a quality with --crf.",
     ),
