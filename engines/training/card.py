@@ -212,7 +212,8 @@ def draw_loss(checkpoint: Checkpoint, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    stages = [stage for stage in ("intra", "inter") if any(row[0] == stage for row in checkpoint.history)]
+    told = {row[0] for row in checkpoint.history}
+    stages = [stage for stage in ("intra", "inter", "inter-frames") if stage in told]
     figure, panels = plt.subplots(1, len(stages), figsize=(7 * len(stages), 3), dpi=90, squeeze=False)
     for axes, stage in zip(panels[0], stages, strict=True):
         rows = [row for row in checkpoint.history if row[0] == stage]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from engines.training.exact import (
 )
 from engines.training.group import code_group, coding_order
 from engines.training.inter import Coded, Planes, Priors
+from engines.training.kept_frames import KeptFrame, KeptFrames
 from engines.training.model import (
     IntraNetwork,
     mse_611,
@@ -34,9 +35,22 @@ CALIBRATION_CROPS: Final = 16
 CALIBRATION_QS: Final = (0, Q_LEVELS // 3, 2 * Q_LEVELS // 3, Q_LEVELS - 1)
 SPACINGS: Final = (1, 2, 4, 8)  # frames from anchor to anchor that the inter stage draws from
 SPACING_SHARES: Final = (0.25, 0.2, 0.3, 0.25)
+KEPT_FRAMES: Final = 1024  # of each kind; crops of 192 take 0.3 GiB as P and 0.4 GiB as B frames
+GROUP_EVERY_STEPS: Final = 8  # a kept frame is seen eight times on average
 SHORTEST_GROUP: Final = 4  # frames after the first; a chain of P frames must learn to repair itself
 
-Losses = tuple[Tensor, Tensor, Tensor, Tensor]  # loss, bits a pixel, mean squared error, motion's bits a pixel
+
+class Losses(NamedTuple):
+    """What a batch costs: loss, bits a pixel, mean squared error, and motion's and hyper latents' bits a pixel.
+
+    A hyper latent that takes nothing says nothing: the prior then knows a frame by others' latents alone.
+    """
+
+    loss: Tensor
+    rate: Tensor
+    distortion: Tensor
+    motion: Tensor
+    hyper: Tensor
 
 
 class WrongCrop(ValueError):
@@ -93,13 +107,15 @@ class IntraStage(Stage):
 
     def _coded(self, features: Tensor, q: Tensor) -> Losses:
         coded = self.network(features, q)
-        rate = (coded.latent_bits + coded.hyper_bits) / _pixels(features)
+        pixels = _pixels(features)
+        rate = (coded.latent_bits + coded.hyper_bits) / pixels
         distortion = mse_611(coded.features, features)
-        return (
+        return Losses(
             rate_distortion(rate, distortion, q),
             rate.mean(),
             distortion.mean(),
             torch.zeros_like(rate).mean(),
+            coded.hyper_bits.mean() / pixels,
         )
 
 
@@ -132,12 +148,14 @@ class ExactStage(IntraStage):
         with torch.no_grad():
             latent, hyper = self.network.analyse(features, q)
         _, latent_bits, hyper_bits = self.network.code(latent, hyper, q, self._prior)
-        rate = (latent_bits + hyper_bits) / _pixels(features)
-        return (
+        pixels = _pixels(features)
+        rate = (latent_bits + hyper_bits) / pixels
+        return Losses(
             rate_distortion(rate, 0, q),
             rate.mean(),
             torch.ones_like(rate).mean(),
             torch.zeros_like(rate).mean(),
+            hyper_bits.mean() / pixels,
         )
 
 
@@ -151,31 +169,43 @@ class InterStage(Stage):
     ) -> None:
         self._intra = checkpoint.network().to(device).requires_grad_(False)
         self.network = checkpoint.inter_network().to(device)
+        if checkpoint.inter is None:
+            self.network.start_hyper(self._intra)
         self._device = device
         self._priors: Priors | None = None
         self._code = torch.compile(code_group, dynamic=False) if compiled else code_group
         self.fixed = () if trains_search else ("search.",)
 
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
-        spacing = SPACINGS[int(torch.multinomial(torch.tensor(SPACING_SHARES), 1))]
-        last = max(spacing, SHORTEST_GROUP)
-        batch = max(1, batch * SHORTEST_GROUP // last)  # as many pixels a step, whatever the group
-        frames = split_frames(pool.sequences(batch, crop, last + 1))
-        q = torch.randint(0, Q_LEVELS, (batch,), device=self._device)
+        spacing, frames, q = self._drawn(pool, batch, crop)
+        last = len(frames) - 1
         coded_frames, _ = self._code(
             self._intra, self.network, frames, q, coding_order(last, spacing), True, self._priors
         )
         losses = [self._of_frame(each.coded, frames[each.planned.time], each.q) for each in coded_frames]
-        total = [torch.stack(each).mean() for each in zip(*losses, strict=True)]
-        return (total[0], total[1], total[2], total[3]), batch * crop**2 * last
+        mean = Losses(*(torch.stack(each).mean() for each in zip(*losses, strict=True)))
+        return mean, len(q) * crop**2 * last
+
+    def _drawn(self, pool: PixelPool, batch: int, crop: int) -> tuple[int, list[Planes], Tensor]:
+        """Frames from anchor to anchor, the frames of groups of that kind, and their q."""
+        spacing = SPACINGS[int(torch.multinomial(torch.tensor(SPACING_SHARES), 1))]
+        last = max(spacing, SHORTEST_GROUP)
+        batch = max(1, batch * SHORTEST_GROUP // last)  # as many pixels a step, whatever the group
+        frames = split_frames(pool.sequences(batch, crop, last + 1))
+        return spacing, frames, torch.randint(0, Q_LEVELS, (batch,), device=self._device)
 
     def _of_frame(self, coded: Coded, planes: Planes, q: Tensor) -> Losses:
         features = planes_to_features(*planes)
         pixels = _pixels(features)
         rate = (coded.latent_bits + coded.hyper_bits + coded.motion_bits) / pixels
         distortion = mse_611(coded.features, features)
-        motion = coded.motion_bits.mean() / pixels
-        return self._weighed(rate, distortion, q), rate.mean(), distortion.mean(), motion
+        return Losses(
+            self._weighed(rate, distortion, q),
+            rate.mean(),
+            distortion.mean(),
+            coded.motion_bits.mean() / pixels,
+            coded.hyper_bits.mean() / pixels,
+        )
 
     def _weighed(self, rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
         return rate_distortion(rate, distortion, q)
@@ -193,6 +223,50 @@ class InterStage(Stage):
 
     def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
         checkpoint.inter = average
+
+
+class InterFramesStage(InterStage):
+    """What codes a P or B frame given its moved references, on single frames drawn from many groups.
+
+    Now and then a group is coded, and its frames are kept with their moved references. A step then costs a third of one
+    through whole groups, and its frames have as many contents and qualities: less noise, so that higher rates pay.
+    Gradients do not pass from frame to frame, and motion stays as it is.
+    """
+
+    trained = ("coder.", "context_blocks.", "mask_")
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, compiled: bool) -> None:
+        super().__init__(checkpoint, device, compiled, trains_search=False)
+        self._kept = KeptFrames(KEPT_FRAMES), KeptFrames(KEPT_FRAMES)
+        self._steps = 0
+
+    def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
+        if self._steps % GROUP_EVERY_STEPS == 0 or sum(map(len, self._kept)) < KEPT_FRAMES // 2:
+            self._keep_group(pool, batch, crop)
+        self._steps += 1
+        one, two = self._kept
+        chosen = two if torch.rand(()) * (len(one) + len(two)) < len(two) else one
+        frame = chosen.drawn(batch * SHORTEST_GROUP)
+        coded = self.network.code_given(*frame, noise=True)
+        pixels = _pixels(frame.features)
+        rate = (coded.latent_bits + coded.hyper_bits) / pixels
+        distortion = mse_611(coded.features, frame.features)
+        mean = Losses(
+            rate_distortion(rate, distortion, frame.q),
+            rate.mean(),
+            distortion.mean(),
+            torch.zeros_like(rate).mean(),
+            coded.hyper_bits.mean() / pixels,
+        )
+        return mean, len(rate) * crop**2
+
+    @torch.no_grad()
+    def _keep_group(self, pool: PixelPool, batch: int, crop: int) -> None:
+        spacing, frames, q = self._drawn(pool, batch, crop)
+        plan = coding_order(len(frames) - 1, spacing)
+        for each in code_group(self._intra, self.network, frames, q, plan, True)[0]:
+            features = planes_to_features(*frames[each.planned.time])
+            self._kept[len(each.planned.references) - 1].add(KeptFrame(features, each.coded.given, each.q))
 
 
 class InterExactStage(InterStage):
@@ -246,6 +320,7 @@ STAGE_CLASSES: Final[dict[str, type[Stage]]] = {
     "intra": IntraStage,
     "exact": ExactStage,
     "inter": InterStage,
+    "inter-frames": InterFramesStage,
     "inter-exact": InterExactStage,
 }
 STAGES: Final = tuple(STAGE_CLASSES)
@@ -282,6 +357,8 @@ def make_stage(
         return IntraStage(checkpoint, device, compiled)
     if name == "exact":
         return ExactStage(checkpoint, device, compiled, pool, crop)
+    if name == "inter-frames":
+        return InterFramesStage(checkpoint, device, compiled)
     if name == "inter-exact":
         return InterExactStage(checkpoint, device, compiled, pool, crop)
     return InterStage(checkpoint, device, compiled, trains_search=trains_search)

@@ -27,7 +27,7 @@ from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.data import NoTrainingData
 from engines.training.estimate import estimate_pictures
 from engines.training.floor import Floor, measure_floor, synchronise
-from engines.training.stages import INTER_STAGES, STAGES, WrongCrop, load_pool
+from engines.training.stages import INTER_STAGES, STAGES, Losses, WrongCrop, load_pool
 from engines.training.trainer import INNER_OPTIMISERS, Recipe, Trainer, starting_point
 
 REPORT_EVERY_S = 15.0
@@ -61,7 +61,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
     print(f"ready after {time.monotonic() - began:.0f} s; {_described(floor)}", flush=True)
     began = reported = saved = time.monotonic()
     sums, steps, pixels_before = (
-        torch.zeros(4, device=recipe.device),
+        torch.zeros(len(Losses._fields), device=recipe.device),
         0,
         trainer.checkpoint.pixels.get(recipe.stage, 0),
     )
@@ -75,7 +75,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
             steps += 1
             if time.monotonic() - reported < REPORT_EVERY_S:
                 continue
-            loss, rate, distortion, motion = (sums / steps).tolist()
+            loss, rate, distortion, motion, hyper = (sums / steps).tolist()
             if not math.isfinite(loss):
                 print("the loss is not finite: stopped, the last checkpoint is kept", flush=True)
                 return trainer.checkpoint
@@ -86,6 +86,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
                 f"{(now - began) / 60:6.1f} min  {pixels / 1e9:.3f} Gpx  {speed / 1e6:.2f} Mpx/s  "
                 f"{1e3 * (now - reported) / steps:.0f} ms a step  loss {loss:.4f}  {rate:.4f} bit/px"
                 + (f"  motion {motion:.4f}" if motion else "")
+                + f"  hyper {hyper:.4f}"
                 + _of_whole_network(recipe, floor, speed, distortion),
                 flush=True,
             )
@@ -102,7 +103,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
 
 def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: float) -> str:
     """What only a stage that trains all of the network can say: quality, and its share of the floor."""
-    if recipe.stage == "inter":
+    if recipe.stage in ("inter", "inter-frames"):
         return f"  {-10 * math.log10(max(distortion, 1e-9)):.2f} dB"
     if recipe.stage != "intra":
         return ""

@@ -48,7 +48,8 @@ class Recipe:
     """How a piece trains; nothing here is part of the weights. Raises WrongCrop.
 
     stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
-                inter, inter-exact: the same of the network of P and B frames
+                inter, inter-exact: the same of the network of P and B frames; inter-frames: what codes a frame once
+                its references are moved, frame by frame
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own
@@ -98,13 +99,13 @@ class Trainer:
         """One batch.
 
         part     how much of the piece is over, 0..1
-        returns  loss, bits a pixel, mean squared error and motion's bits a pixel, on the device
+        returns  the batch's Losses as one tensor, on the device
         raises   torch.OutOfMemoryError, with the weights as they were
         """
         self._set_rates(part)
         losses, trained_pixels = self.stage.loss(self._pool, self.batch, self.recipe.crop)
         self.network.zero_grad(set_to_none=True)
-        losses[0].backward()
+        losses.loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT, foreach=True)
         for optimiser in self._optimisers:
             optimiser.step()

@@ -23,7 +23,8 @@ from engines.training.exact import (  # noqa: E402
 )
 from engines.training.from_bundle import checkpoint_of_bundle  # noqa: E402
 from engines.training.group import code_group, coding_order  # noqa: E402
-from engines.training.inter import InterNetwork  # noqa: E402
+from engines.training.inter import Given, InterNetwork  # noqa: E402
+from engines.training.kept_frames import KeptFrame, KeptFrames  # noqa: E402
 from engines.training.klt import klt_basis  # noqa: E402
 from engines.training.model import ModelSize, planes_to_features, psnr_611  # noqa: E402
 from engines.training.motion import (  # noqa: E402
@@ -215,6 +216,41 @@ def test_an_untrained_network_is_a_hybrid_codec(clips):
         assert psnr_611(each.coded.features, features).item() > 30
 
 
+def test_a_hyper_latent_starts_as_a_pictures(shipped):
+    """Started quiet it says nothing, and nothing ever calls for more."""
+    intra, inter = shipped.network(), InterNetwork()
+    inter.start_hyper(intra)
+    coder, q = inter.coder, torch.tensor([60])
+    planes = tuple(_moving(0, side) for side in (128, 64, 64))
+    with torch.no_grad():
+        latent, expected = intra.analyse(planes_to_features(*planes), q)
+        hyper = coder.hyper_down1(coder.hyper_block(latent * intra.gain))
+        hyper = coder.hyper_down2(F.leaky_relu(hyper, 1 / 8))
+    assert expected.round().any()
+    torch.testing.assert_close(hyper, expected)
+    assert torch.equal(coder.hyper_log_scale(q), intra.hyper_log_scale(q))
+
+
+def test_what_ships_says_something_in_the_hyper_latents_of_p_and_b_frames(shipped):
+    frames = [tuple(_moving(3 * time, side) for side in (128, 64, 64)) for time in range(3)]
+    with torch.no_grad():
+        coded, _ = code_group(
+            shipped.network(), shipped.inter_network(), frames, torch.tensor([60]), coding_order(2, 2), False
+        )
+    assert [each.planned.layer for each in coded] == [1, 2]
+    for each in coded:
+        assert each.coded.hyper_bits.item() > 0.002 * each.coded.latent_bits.item() > 0
+
+
+def _moving(pixels, side):
+    """Two textures that move against each other, of a plane of that side."""
+    noise = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(pixels)) * 0.05
+    moved = torch.roll(_texture(128, 128, 1), (pixels, pixels), (2, 3)) + torch.roll(
+        _texture(128, 128, 2), -pixels, 3
+    )
+    return (F.interpolate(moved / 2, size=(side, side), mode="area") + noise).clamp(0, 1)
+
+
 def _klt_networks(size, analysis, synthesis, mean, deviation):
     from engines.training.model import IntraNetwork
 
@@ -247,7 +283,46 @@ def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, monke
         assert torch.allclose(weight, before.weights[name], atol=3e-3), name
     assert train.main([*call, "--minutes", "0.03", "--resume", str(out), "--cooldown"]) == 0
     assert load_checkpoint(out).pixels["inter"] > first.pixels["inter"]
-    assert "motion" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "motion" in said
+    assert "hyper" in said
+
+
+@pytest.mark.slow
+def test_the_frames_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
+    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+    out = tmp_path / "frames.pt"
+    call = ["--stage", "inter-frames", "--data", str(clips), "--resume", str(find_bundle().folder)]
+    call += ["--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.1"]
+    assert train.main(call) == 0
+    first, before = load_checkpoint(out), checkpoint_of_bundle(find_bundle().folder)
+    assert first.pixels["inter-frames"] > 0
+    changed = {
+        name
+        for name, weight in first.inter.items()
+        if not torch.allclose(weight, before.inter[name], atol=3e-3)
+    }
+    assert any(name.startswith("coder.") for name in changed)
+    assert all(name.startswith(("coder.", "context_blocks.", "mask_")) for name in changed)
+    assert "dB" in capsys.readouterr().out
+
+
+def test_kept_frames_come_back_as_they_were_and_the_oldest_give_way():
+    kept = KeptFrames(3)
+    for number in range(5):
+        features = torch.full((1, 96, 2, 2), number / 255)
+        predictions = (torch.full((1, 96, 2, 2), number / 8), torch.zeros(1, 96, 2, 2))
+        extra = torch.full((1, 518, 1, 1), float(number))
+        kept.add(KeptFrame(features, Given(predictions, extra), torch.tensor([number])))
+    assert len(kept) == 3
+    drawn = kept.drawn(40)
+    assert set(drawn.q.tolist()) == {2.0, 3.0, 4.0}
+    for at, number in enumerate(drawn.q.tolist()):
+        torch.testing.assert_close(drawn.features[at], torch.full((96, 2, 2), number / 255))
+        torch.testing.assert_close(drawn.given.predictions[0][at], torch.full((96, 2, 2), number / 8))
+        assert (drawn.given.extra[at] == number).all()
 
 
 @pytest.mark.slow
