@@ -213,7 +213,7 @@ def draw_loss(checkpoint: Checkpoint, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     told = {row[0] for row in checkpoint.history}
-    stages = [stage for stage in ("intra", "inter", "inter-frames") if stage in told]
+    stages = [stage for stage in ("intra", "inter", "inter-kept") if stage in told]
     figure, panels = plt.subplots(1, len(stages), figsize=(7 * len(stages), 3), dpi=90, squeeze=False)
     for axes, stage in zip(panels[0], stages, strict=True):
         rows = [row for row in checkpoint.history if row[0] == stage]

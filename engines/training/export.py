@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import torch
 
+from engines.training.chain import SPACINGS, split_frames
 from engines.training.checkpoint import Checkpoint, load_checkpoint
 from engines.training.data import Planes, load_clips, load_pictures
 from engines.training.exact import (
@@ -42,7 +43,7 @@ from engines.training.graphs import (
     second_graph,
     synthesise_graph,
 )
-from engines.training.group import code_group, coding_order
+from engines.training.group import code_first, code_group, coding_order
 from engines.training.inter import InterNetwork
 from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
@@ -50,7 +51,7 @@ from engines.training.model import (
     LatentCoder,
     planes_to_features,
 )
-from engines.training.stages import CALIBRATION_QS, SPACINGS, split_frames
+from engines.training.stages import CALIBRATION_QS
 from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.motion import MOTION_TABLES
@@ -133,7 +134,8 @@ def run_on_groups(intra: IntraNetwork, inter: InterNetwork, clips: Sequence[Plan
             frames = split_frames((planes[0], planes[1], planes[2]))
             q = torch.tensor([CALIBRATION_QS[number % len(CALIBRATION_QS)]])
             plan = coding_order(GROUP_FRAMES - 1, SPACINGS[number % len(SPACINGS)])
-            code_group(intra, inter, frames, q, plan, False)
+            start = code_first(intra, frames[0], q)
+            code_group(inter, start, frames, q, plan, False)
 
 
 def run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:

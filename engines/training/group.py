@@ -59,28 +59,34 @@ def layer_q(q: Tensor, layer: int) -> Tensor:
     return (q + offset).clamp(0, Q_LEVELS - 1)
 
 
+def code_first(intra: IntraNetwork, planes: Planes, q: Tensor) -> Reference:
+    """The picture that a group starts from, at time 0, coded by itself and not trained."""
+    with torch.no_grad():
+        picture = intra(planes_to_features(*planes), layer_q(q, 0), noise=False)
+    height, width = planes[0].shape[2:]
+    latent = torch.zeros(len(q), intra.size.latent, height // 16, width // 16, device=q.device)
+    still = no_motion(len(q), height, width, q.device)
+    return Reference.of(0, decoded_planes(picture.features), latent, still)
+
+
 def code_group(
-    intra: IntraNetwork,
     inter: InterNetwork,
+    start: Reference,
     frames: list[Planes],
     q: Tensor,
     plan: list[Planned],
     noise: bool,
     priors: Priors | None = None,
-) -> tuple[list[CodedFrame], tuple[Tensor, Tensor]]:
+) -> list[CodedFrame]:
     """Code a group in the order of `plan`.
 
-    frames   in display order; the first is coded by itself, and not trained
+    start    the first frame, decoded, at time 0
+    frames   in display order, the first included
     q        [B]
     priors   integers that stand in for the network's own; pictures then pass no gradients on
-    returns  the frames of the plan; features and bits of the first frame
+    returns  the frames of the plan
     """
-    with torch.no_grad():
-        picture = intra(planes_to_features(*frames[0]), layer_q(q, 0), noise=False)
-    height, width = frames[0][0].shape[2:]
-    latent = torch.zeros(len(q), intra.size.latent, height // 16, width // 16, device=q.device)
-    still = no_motion(len(q), height, width, q.device)
-    decoded = {0: Reference.of(0, decoded_planes(picture.features), latent, still)}
+    decoded = {0: start}
     referred_to = {time for planned in plan for time in planned.references}
     coded_frames = []
     for planned in plan:
@@ -93,10 +99,10 @@ def code_group(
                 planned.time,
                 decoded_planes(coded.features if priors is None else coded.features.detach()),
                 coded.latent.detach(),
-                coded.motion,
+                coded.motions[0],
                 planned.time - planned.references[0],
             )
-    return coded_frames, (picture.features, picture.latent_bits + picture.hyper_bits)
+    return coded_frames
 
 
 def decoded_planes(features: Tensor) -> Planes:

@@ -6,6 +6,7 @@ the references and this frame's motion; never pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -41,13 +42,6 @@ DRIFT = (
 MOTION_UNIT = 1 / 32  # what a quarter pel is worth to the prior
 
 
-class Given(NamedTuple):
-    """What a frame is coded given: one or two moved references as features [B, 96, h, w], and prior_extra."""
-
-    predictions: tuple[Tensor, ...]
-    extra: Tensor
-
-
 class CodedPicture(NamedTuple):
     """What coding a frame yields where its motion is known; bits a sample."""
 
@@ -65,8 +59,7 @@ class Coded(NamedTuple):
     hyper_bits: Tensor
     motion_bits: Tensor
     latent: Tensor
-    motion: Motion
-    given: Given
+    motions: tuple[Motion, ...]
 
 
 class Passes(Protocol):
@@ -87,33 +80,42 @@ class Priors(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class Decoded:
+    """What of a decoded frame others are coded given, once their motion is known.
+
+    latent  in steps; zeros for a picture coded by itself, whose latent means something else
+    halves  half samples of its planes, with gradients
+    """
+
+    latent: Tensor
+    halves: Planes
+
+    @classmethod
+    def from_planes(cls, latent: Tensor, planes: Planes) -> Decoded:
+        return cls(latent, half_planes(planes))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference(Decoded):
     """A decoded frame that others predict from.
 
     time    position in display order
     planes  in 0..1, rounded as a decoder rounds
-    latent  in steps; zeros for a picture coded by itself, whose latent means something else
     motion  to its own first reference, `span` frames before it
-    halves  half samples of the planes, with gradients
-    samples of the luma, without
+    samples of the luma, without gradients
     """
 
     time: int
     planes: Planes
-    latent: Tensor
     motion: Motion
     span: int
-    halves: Planes
     samples: Samples
 
     @classmethod
     def of(cls, time: int, planes: Planes, latent: Tensor, motion: Motion, span: int = 1) -> Reference:
         """With its samples, made once for all frames that predict from it."""
-        y, u, v = planes
-        samples = quarter_samples(y.detach(), sharp=True)
-        return cls(
-            time, planes, latent, motion, span, (half_samples(y), half_samples(u), half_samples(v)), samples
-        )
+        samples = quarter_samples(planes[0].detach(), sharp=True)
+        return cls(latent, half_planes(planes), time, planes, motion, span, samples)
 
 
 class InterNetwork(nn.Module):
@@ -161,43 +163,44 @@ class InterNetwork(nn.Module):
         span = time - first.time
         share = VECTOR_SHARE[FrameKind.P if len(references) == 1 else FrameKind.B]
         expected = scaled_motion(last.motion, span, last.span)
-        moved, coded = self._moved(current, first, expected, weight, share, noise, priors)
-        motion_bits, second_motion, predictions = coded.bits, coded.motion, [moved]
+        found = [self._motion(current, first, expected, weight, share, noise, priors)]
         if len(references) == 2:
-            expected = scaled_motion(coded.motion, time - last.time, span)
-            moved2, coded2 = self._moved(current, last, expected, weight, share, noise, priors)
-            motion_bits, second_motion = motion_bits + coded2.bits, coded2.motion
-            predictions.append(moved2)
-        given = Given(tuple(predictions), prior_extra(first.latent, last.latent, coded.motion, second_motion))
-        picture = self.code_given(planes_to_features(*current), given, q, noise, priors.latent)
+            expected = scaled_motion(found[0].motion, time - last.time, span)
+            found.append(self._motion(current, last, expected, weight, share, noise, priors))
+        motions = tuple(each.motion for each in found)
+        picture = self.code_along(planes_to_features(*current), references, motions, q, noise, priors.latent)
+        motion_bits = torch.stack([each.bits for each in found]).sum(0)
         return Coded(
-            picture.features,
-            picture.latent_bits,
-            picture.hyper_bits,
-            motion_bits,
-            picture.latent,
-            coded.motion,
-            given,
+            picture.features, picture.latent_bits, picture.hyper_bits, motion_bits, picture.latent, motions
         )
 
-    def code_given(
-        self, features: Tensor, given: Given, q: Tensor, noise: bool, prior: Prior | None = None
+    def code_along(
+        self,
+        features: Tensor,
+        references: Sequence[Decoded],
+        motions: Sequence[Motion],
+        q: Tensor,
+        noise: bool,
+        prior: Prior | None = None,
     ) -> CodedPicture:
-        """Code features [B, 96, h, w] once their references are moved.
+        """Code features [B, 96, h, w] along known motion to each reference.
 
         prior  stands in for the network's own
         """
-        coder, predictions = self.coder, given.predictions
+        coder = self.coder
+        predictions = [
+            planes_to_features(*warp_planes(reference.halves, motion.fields[-1]))
+            for reference, motion in zip(references, motions, strict=True)
+        ]
+        extra = prior_extra(references[0].latent, references[-1].latent, motions[0], motions[-1])
         context = self.context(*predictions)
         latent, hyper = coder.analyse(features, q, context)
-        decoded, latent_bits, hyper_bits = coder.code(
-            latent, hyper, q, prior or coder.prior, noise, given.extra
-        )
+        decoded, latent_bits, hyper_bits = coder.code(latent, hyper, q, prior or coder.prior, noise, extra)
         if noise:  # a decoder's references may differ by a rounding from those that the latent was made for
             context = self.context(*(each + DRIFT * torch.randn_like(each) for each in predictions))
         return CodedPicture(coder.synthesise(decoded, q, context), latent_bits, hyper_bits, decoded)
 
-    def _moved(
+    def _motion(
         self,
         current: Planes,
         reference: Reference,
@@ -206,11 +209,10 @@ class InterNetwork(nn.Module):
         share: float,
         noise: bool,
         priors: Priors,
-    ) -> tuple[Tensor, CodedMotion]:
+    ) -> CodedMotion:
         luma, samples = current[0], reference.samples
         found = self.search(luma, reference.planes[0].detach(), samples)
-        coded = code_motion(priors.motion, found, luma, samples, predicted, weight, share, noise)
-        return planes_to_features(*warp_planes(reference.halves, coded.motion.fields[-1])), coded
+        return code_motion(priors.motion, found, luma, samples, predicted, weight, share, noise)
 
     @torch.no_grad()
     def start_from_klt(self, analysis: Tensor, synthesis: Tensor) -> None:
@@ -244,6 +246,12 @@ class InterNetwork(nn.Module):
         """Let the prior expect latents [latent] as the untrained network really codes them."""
         coder: PriorNetwork = self.coder.prior
         coder.start_from_deviation(deviation)
+
+
+def half_planes(planes: Planes) -> Planes:
+    """Half samples of Y, U and V, which is what motion takes samples from."""
+    y, u, v = planes
+    return half_samples(y), half_samples(u), half_samples(v)
 
 
 def prior_extra(first: Tensor, last: Tensor, motion: Motion, second_motion: Motion) -> Tensor:

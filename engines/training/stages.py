@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engines.training.chain import SHORTEST_GROUP, SPACINGS, Chain, Group, split_frames
 from engines.training.checkpoint import Checkpoint
 from engines.training.data import PixelPool, load_clips, load_pictures
 from engines.training.exact import (
@@ -19,9 +21,9 @@ from engines.training.exact import (
     find_scales,
     scales_below,
 )
-from engines.training.group import code_group, coding_order
-from engines.training.inter import Coded, Planes, Priors
-from engines.training.kept_frames import KeptFrame, KeptFrames
+from engines.training.group import CodedFrame, code_first, code_group, coding_order
+from engines.training.inter import Planes, Priors
+from engines.training.kept_groups import KeptGroup
 from engines.training.model import (
     IntraNetwork,
     mse_611,
@@ -33,11 +35,8 @@ from zvc69_cli.codec.settings import Q_LEVELS
 LOSS_SCALE: Final = 20.0
 CALIBRATION_CROPS: Final = 16
 CALIBRATION_QS: Final = (0, Q_LEVELS // 3, 2 * Q_LEVELS // 3, Q_LEVELS - 1)
-SPACINGS: Final = (1, 2, 4, 8)  # frames from anchor to anchor that the inter stage draws from
-SPACING_SHARES: Final = (0.25, 0.2, 0.3, 0.25)
-KEPT_FRAMES: Final = 1024  # of each kind; crops of 192 take 0.3 GiB as P and 0.4 GiB as B frames
-GROUP_EVERY_STEPS: Final = 8  # a kept frame is seen eight times on average
-SHORTEST_GROUP: Final = 4  # frames after the first; a chain of P frames must learn to repair itself
+KEPT_GROUPS: Final = 128  # 8 crops of 192 with four frames behind the first take 3 MB
+CODE_EVERY_STEPS: Final = 6  # how often a kept group is trained on, on average
 
 
 class Losses(NamedTuple):
@@ -174,37 +173,39 @@ class InterStage(Stage):
         self._device = device
         self._priors: Priors | None = None
         self._code = torch.compile(code_group, dynamic=False) if compiled else code_group
+        self._chain = Chain(self._intra, device)
         self.fixed = () if trains_search else ("search.",)
 
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
-        spacing, frames, q = self._drawn(pool, batch, crop)
-        last = len(frames) - 1
-        coded_frames, _ = self._code(
-            self._intra, self.network, frames, q, coding_order(last, spacing), True, self._priors
+        group = self._chain.drawn(pool, batch, crop)
+        losses = []
+        for planned, coded, q in self._coded(group, noise=True):
+            features = planes_to_features(*group.frames[planned.time])
+            bits = coded.latent_bits, coded.hyper_bits, coded.motion_bits
+            losses.append(self._of_frame(features, coded.features, *bits, q))
+        return _mean(losses), _pixels_behind(group.frames)
+
+    def _coded(self, group: Group, noise: bool) -> list[CodedFrame]:
+        """A group, coded; another may go on from it."""
+        coded_frames = self._code(
+            self.network, group.start, group.frames, group.q, group.plan, noise, self._priors
         )
-        losses = [self._of_frame(each.coded, frames[each.planned.time], each.q) for each in coded_frames]
-        mean = Losses(*(torch.stack(each).mean() for each in zip(*losses, strict=True)))
-        return mean, len(q) * crop**2 * last
+        self._chain.go_on_from(group, coded_frames)
+        return coded_frames
 
-    def _drawn(self, pool: PixelPool, batch: int, crop: int) -> tuple[int, list[Planes], Tensor]:
-        """Frames from anchor to anchor, the frames of groups of that kind, and their q."""
-        spacing = SPACINGS[int(torch.multinomial(torch.tensor(SPACING_SHARES), 1))]
-        last = max(spacing, SHORTEST_GROUP)
-        batch = max(1, batch * SHORTEST_GROUP // last)  # as many pixels a step, whatever the group
-        frames = split_frames(pool.sequences(batch, crop, last + 1))
-        return spacing, frames, torch.randint(0, Q_LEVELS, (batch,), device=self._device)
-
-    def _of_frame(self, coded: Coded, planes: Planes, q: Tensor) -> Losses:
-        features = planes_to_features(*planes)
+    def _of_frame(
+        self, features: Tensor, decoded: Tensor, latent: Tensor, hyper: Tensor, motion: Tensor, q: Tensor
+    ) -> Losses:
+        """From what a frame should be and is, features both, and its bits a sample of each kind."""
         pixels = _pixels(features)
-        rate = (coded.latent_bits + coded.hyper_bits + coded.motion_bits) / pixels
-        distortion = mse_611(coded.features, features)
+        rate = (latent + hyper + motion) / pixels
+        distortion = mse_611(decoded, features)
         return Losses(
             self._weighed(rate, distortion, q),
             rate.mean(),
             distortion.mean(),
-            coded.motion_bits.mean() / pixels,
-            coded.hyper_bits.mean() / pixels,
+            motion.mean() / pixels,
+            hyper.mean() / pixels,
         )
 
     def _weighed(self, rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
@@ -218,55 +219,41 @@ class InterStage(Stage):
         ]
         frames = split_frames((planes[0], planes[1], planes[2]))
         at = torch.tensor([Q_LEVELS // 2], device=self._device)
-        code_group(self._intra, self.network, frames, at, coding_order(last, last), True)
+        start = code_first(self._intra, frames[0], at)
+        code_group(self.network, start, frames, at, coding_order(last, last), True)
         return last * side**2
 
     def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
         checkpoint.inter = average
 
 
-class InterFramesStage(InterStage):
-    """What codes a P or B frame given its moved references, on single frames drawn from many groups.
+class InterKeptStage(InterStage):
+    """What codes a P or B frame along motion that is known, on groups that were coded now and then and kept.
 
-    Now and then a group is coded, and its frames are kept with their moved references. A step then costs a third of one
-    through whole groups, and its frames have as many contents and qualities: less noise, so that higher rates pay.
-    Gradients do not pass from frame to frame, and motion stays as it is.
+    A step then costs a third of one that searches, and sees as much: its groups have their own contents and qualities,
+    stand anywhere in a chain, and pass gradients from frame to frame. Motion and its prior stay as they are.
     """
 
     trained = ("coder.", "context_blocks.", "mask_")
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, compiled: bool) -> None:
         super().__init__(checkpoint, device, compiled, trains_search=False)
-        self._kept = KeptFrames(KEPT_FRAMES), KeptFrames(KEPT_FRAMES)
+        self._kept: deque[KeptGroup] = deque(maxlen=KEPT_GROUPS)
         self._steps = 0
 
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
-        if self._steps % GROUP_EVERY_STEPS == 0 or sum(map(len, self._kept)) < KEPT_FRAMES // 2:
-            self._keep_group(pool, batch, crop)
+        if self._steps % CODE_EVERY_STEPS == 0 or len(self._kept) < KEPT_GROUPS // 4:
+            with torch.no_grad():
+                group = self._chain.drawn(pool, batch, crop)
+                self._kept.append(KeptGroup(group, self._coded(group, noise=False)))
         self._steps += 1
-        one, two = self._kept
-        chosen = two if torch.rand(()) * (len(one) + len(two)) < len(two) else one
-        frame = chosen.drawn(batch * SHORTEST_GROUP)
-        coded = self.network.code_given(*frame, noise=True)
-        pixels = _pixels(frame.features)
-        rate = (coded.latent_bits + coded.hyper_bits) / pixels
-        distortion = mse_611(coded.features, frame.features)
-        mean = Losses(
-            rate_distortion(rate, distortion, frame.q),
-            rate.mean(),
-            distortion.mean(),
-            torch.zeros_like(rate).mean(),
-            coded.hyper_bits.mean() / pixels,
-        )
-        return mean, len(rate) * crop**2
-
-    @torch.no_grad()
-    def _keep_group(self, pool: PixelPool, batch: int, crop: int) -> None:
-        spacing, frames, q = self._drawn(pool, batch, crop)
-        plan = coding_order(len(frames) - 1, spacing)
-        for each in code_group(self._intra, self.network, frames, q, plan, True)[0]:
-            features = planes_to_features(*frames[each.planned.time])
-            self._kept[len(each.planned.references) - 1].add(KeptFrame(features, each.coded.given, each.q))
+        kept = self._kept[int(torch.randint(len(self._kept), ()))]
+        losses = []
+        for features, picture, q in kept.coded_again(self.network):
+            still = torch.zeros_like(picture.hyper_bits)
+            bits = picture.latent_bits, picture.hyper_bits, still
+            losses.append(self._of_frame(features, picture.features, *bits, q))
+        return _mean(losses), kept.pixels
 
 
 class InterExactStage(InterStage):
@@ -292,24 +279,29 @@ class InterExactStage(InterStage):
             for spacing in SPACINGS:
                 last = max(spacing, SHORTEST_GROUP)
                 frames = split_frames(pool.sequences(count, crop, last + 1))
-                q = torch.tensor(CALIBRATION_QS, device=self._device).repeat(count // len(CALIBRATION_QS) + 1)
-                code_group(self._intra, self.network, frames, q[:count], coding_order(last, spacing), False)
+                q = torch.tensor(CALIBRATION_QS, device=self._device)
+                q = q.repeat(count // len(CALIBRATION_QS) + 1)[:count]
+                start = code_first(self._intra, frames[0], q)
+                code_group(self.network, start, frames, q, coding_order(last, spacing), False)
 
     def _weighed(self, rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
         """The rate alone: nothing that is trained here reaches the picture but through a rounding."""
         return rate_distortion(rate, 0, q)
 
 
-def split_frames(planes: Planes) -> list[Planes]:
-    """[B, T, h, w] each -> T frames of planes [B, 1, h, w]."""
-    y, u, v = planes
-    return [(y[:, at : at + 1], u[:, at : at + 1], v[:, at : at + 1]) for at in range(y.shape[1])]
-
-
 def rate_distortion(rate: Tensor, distortion: Tensor | float, q: Tensor) -> Tensor:
     """Over sqrt(lambda), so that no end of the range drowns the other."""
     weight = rate_lambda(q)
     return ((rate + weight * distortion) / weight.sqrt()).mean() * LOSS_SCALE
+
+
+def _mean(losses: list[Losses]) -> Losses:
+    return Losses(*(torch.stack(each).mean() for each in zip(*losses, strict=True)))
+
+
+def _pixels_behind(frames: list[Planes]) -> int:
+    """Luma pixels of all frames but the first."""
+    return sum(luma.numel() for luma, _, _ in frames[1:])
 
 
 def _pixels(features: Tensor) -> int:
@@ -320,7 +312,7 @@ STAGE_CLASSES: Final[dict[str, type[Stage]]] = {
     "intra": IntraStage,
     "exact": ExactStage,
     "inter": InterStage,
-    "inter-frames": InterFramesStage,
+    "inter-kept": InterKeptStage,
     "inter-exact": InterExactStage,
 }
 STAGES: Final = tuple(STAGE_CLASSES)
@@ -357,8 +349,8 @@ def make_stage(
         return IntraStage(checkpoint, device, compiled)
     if name == "exact":
         return ExactStage(checkpoint, device, compiled, pool, crop)
-    if name == "inter-frames":
-        return InterFramesStage(checkpoint, device, compiled)
+    if name == "inter-kept":
+        return InterKeptStage(checkpoint, device, compiled)
     if name == "inter-exact":
         return InterExactStage(checkpoint, device, compiled, pool, crop)
     return InterStage(checkpoint, device, compiled, trains_search=trains_search)

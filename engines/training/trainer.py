@@ -48,8 +48,8 @@ class Recipe:
     """How a piece trains; nothing here is part of the weights. Raises WrongCrop.
 
     stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
-                inter, inter-exact: the same of the network of P and B frames; inter-frames: what codes a frame once
-                its references are moved, frame by frame
+                inter, inter-exact: the same of the network of P and B frames; inter-kept: what codes a frame along
+                known motion
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own

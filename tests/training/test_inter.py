@@ -12,6 +12,7 @@ cv2 = pytest.importorskip("cv2", reason="the [train] extra is not installed")
 from torch.nn import functional as F  # noqa: E402
 
 from engines.training import export, train, trainer  # noqa: E402
+from engines.training.chain import Chain, split_frames  # noqa: E402
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from engines.training.data import NoTrainingData, PixelPool, load_clips  # noqa: E402
 from engines.training.exact import (  # noqa: E402
@@ -22,9 +23,9 @@ from engines.training.exact import (  # noqa: E402
     scales_below,
 )
 from engines.training.from_bundle import checkpoint_of_bundle  # noqa: E402
-from engines.training.group import code_group, coding_order  # noqa: E402
-from engines.training.inter import Given, InterNetwork  # noqa: E402
-from engines.training.kept_frames import KeptFrame, KeptFrames  # noqa: E402
+from engines.training.group import code_first, code_group, coding_order  # noqa: E402
+from engines.training.inter import InterNetwork  # noqa: E402
+from engines.training.kept_groups import KeptGroup  # noqa: E402
 from engines.training.klt import klt_basis  # noqa: E402
 from engines.training.model import ModelSize, planes_to_features, psnr_611  # noqa: E402
 from engines.training.motion import (  # noqa: E402
@@ -39,7 +40,6 @@ from engines.training.motion import (  # noqa: E402
 )
 from engines.training.moving import half_samples, moved_blocks, quarter_samples, warp_planes  # noqa: E402
 from engines.training.search import MotionSearch  # noqa: E402
-from engines.training.stages import split_frames  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_motion_tables  # noqa: E402
 from zvc69_cli.codec import motion as codec_motion  # noqa: E402
 from zvc69_cli.codec import planes as codec_planes  # noqa: E402
@@ -73,6 +73,11 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shipped():
     return checkpoint_of_bundle(find_bundle().folder)
+
+
+@pytest.fixture(scope="module")
+def pool(clips):
+    return PixelPool(load_clips(clips, 64), CPU)
 
 
 def test_clips_are_decoded_whole_and_a_broken_one_is_named(clips, capsys):
@@ -210,7 +215,7 @@ def test_an_untrained_network_is_a_hybrid_codec(clips):
     intra, inter = _klt_networks(checkpoint.size, analysis, synthesis, mean, deviation)
     frames = split_frames(pool.sequences(1, 128, 3))
     with torch.no_grad():
-        coded, _ = code_group(intra, inter, frames, torch.tensor([20]), coding_order(2, 2), False)
+        coded = _coded_pair(intra, inter, frames, 20)
     for each in coded:
         features = planes_to_features(*frames[each.planned.time])
         assert psnr_611(each.coded.features, features).item() > 30
@@ -234,12 +239,16 @@ def test_a_hyper_latent_starts_as_a_pictures(shipped):
 def test_what_ships_says_something_in_the_hyper_latents_of_p_and_b_frames(shipped):
     frames = [tuple(_moving(3 * time, side) for side in (128, 64, 64)) for time in range(3)]
     with torch.no_grad():
-        coded, _ = code_group(
-            shipped.network(), shipped.inter_network(), frames, torch.tensor([60]), coding_order(2, 2), False
-        )
+        coded = _coded_pair(shipped.network(), shipped.inter_network(), frames, 60)
     assert [each.planned.layer for each in coded] == [1, 2]
     for each in coded:
         assert each.coded.hyper_bits.item() > 0.002 * each.coded.latent_bits.item() > 0
+
+
+def _coded_pair(intra, inter, frames, q):
+    """A P frame and the B frame before it, behind a picture."""
+    at = torch.tensor([q])
+    return code_group(inter, code_first(intra, frames[0], at), frames, at, coding_order(2, 2), False)
 
 
 def _moving(pixels, side):
@@ -289,16 +298,16 @@ def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_the_frames_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp_path, monkeypatch, capsys):
+def test_the_kept_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
     monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
     monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
-    out = tmp_path / "frames.pt"
-    call = ["--stage", "inter-frames", "--data", str(clips), "--resume", str(find_bundle().folder)]
+    out = tmp_path / "kept.pt"
+    call = ["--stage", "inter-kept", "--data", str(clips), "--resume", str(find_bundle().folder)]
     call += ["--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.1"]
     assert train.main(call) == 0
     first, before = load_checkpoint(out), checkpoint_of_bundle(find_bundle().folder)
-    assert first.pixels["inter-frames"] > 0
+    assert first.pixels["inter-kept"] > 0
     changed = {
         name
         for name, weight in first.inter.items()
@@ -309,20 +318,63 @@ def test_the_frames_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp
     assert "dB" in capsys.readouterr().out
 
 
-def test_kept_frames_come_back_as_they_were_and_the_oldest_give_way():
-    kept = KeptFrames(3)
-    for number in range(5):
-        features = torch.full((1, 96, 2, 2), number / 255)
-        predictions = (torch.full((1, 96, 2, 2), number / 8), torch.zeros(1, 96, 2, 2))
-        extra = torch.full((1, 518, 1, 1), float(number))
-        kept.add(KeptFrame(features, Given(predictions, extra), torch.tensor([number])))
-    assert len(kept) == 3
-    drawn = kept.drawn(40)
-    assert set(drawn.q.tolist()) == {2.0, 3.0, 4.0}
-    for at, number in enumerate(drawn.q.tolist()):
-        torch.testing.assert_close(drawn.features[at], torch.full((96, 2, 2), number / 255))
-        torch.testing.assert_close(drawn.given.predictions[0][at], torch.full((96, 2, 2), number / 8))
-        assert (drawn.given.extra[at] == number).all()
+def test_a_group_starts_where_the_one_before_ended_and_runs_backwards(shipped, pool):
+    torch.manual_seed(2)
+    inter, chain = shipped.inter_network(), Chain(shipped.network(), CPU)
+    group = chain.drawn(pool, 1, 64)
+    assert not group.start.latent.any(), "a chain begins with a picture"
+    went_on = began = 0
+    for _ in range(24):
+        with torch.no_grad():
+            coded_frames = code_group(inter, group.start, group.frames, group.q, group.plan, False)
+        chain.go_on_from(group, coded_frames)
+        ended = next(coded for planned, coded, _ in coded_frames if planned.time == len(group.frames) - 1)
+        following = chain.drawn(pool, 1, 64)
+        if following.frames[0][0] is not group.frames[-1][0]:
+            assert not following.start.latent.any()
+            began += 1
+        else:
+            assert [luma for luma, _, _ in following.frames] == [luma for luma, _, _ in group.frames[::-1]]
+            torch.testing.assert_close(planes_to_features(*following.start.planes), _as_shown(ended.features))
+            assert torch.equal(following.start.latent, ended.latent)
+            assert torch.equal(following.start.motion.fields[-1], -ended.motions[0].fields[-1])
+            assert following.start.time == 0
+            assert torch.equal(following.q, group.q)
+            went_on += 1
+        group = following
+    assert went_on > began > 0
+
+
+def _as_shown(features):
+    return (features.clamp(0, 1) * 255).round() / 255
+
+
+@pytest.mark.parametrize("spacing", [1, 4])
+def test_a_kept_group_is_coded_again_as_it_was_and_passes_gradients_on(shipped, pool, spacing):
+    torch.manual_seed(3)
+    intra, inter = shipped.network(), shipped.inter_network()
+    chain, q = Chain(intra, CPU), torch.tensor([40])
+    frames = split_frames(pool.sequences(1, 64, 5))
+    start = code_first(intra, frames[0], q)
+    group = chain.drawn(pool, 1, 64)._replace(plan=coding_order(4, spacing), start=start, frames=frames, q=q)
+    for _ in range(2):  # behind a picture, then behind a P frame
+        with torch.no_grad():
+            coded_frames = code_group(inter, group.start, group.frames, group.q, group.plan, False)
+            kept = KeptGroup(group, coded_frames)
+            again = list(kept.coded_again(inter, noise=False))
+        assert kept.pixels == 4 * 64 * 64
+        for (planned, coded, at), (features, picture, its_q) in zip(coded_frames, again, strict=True):
+            torch.testing.assert_close(picture.features, coded.features, atol=1 / 255, rtol=0)  # one rounding
+            torch.testing.assert_close(picture.latent_bits, coded.latent_bits, rtol=1e-3, atol=0.1)
+            assert torch.equal(its_q, at)
+            torch.testing.assert_close(features, planes_to_features(*group.frames[planned.time]))
+        chain.go_on_from(group, coded_frames)
+        assert chain._next is not None
+        group = chain._next
+    weight = inter.coder.exit.weight
+    *_, last = kept.coded_again(inter)
+    last.picture.latent_bits.sum().backward()
+    assert weight.grad is not None and weight.grad.any(), "bits of a later frame depend on what synthesis made"
 
 
 @pytest.mark.slow
@@ -373,7 +425,7 @@ def test_scales_are_found_for_every_layer_of_every_prior(shipped):
 
     def calibrate():
         with torch.no_grad():
-            code_group(shipped.network(), network, pool_frames, torch.tensor([30]), coding_order(2, 2), False)
+            _coded_pair(shipped.network(), network, pool_frames, 30)
 
     scales = find_inter_scales(network, calibrate)
     assert set(scales) == set(shipped.inter_scales)
