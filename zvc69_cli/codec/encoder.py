@@ -106,7 +106,7 @@ class Encoder:
         self.base_q_256 = base_q_256(settings)
         self._networks = networks
         self._tables = tables
-        self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent)}
+        self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent, FrameKind.I)}
         self._refinement = {FrameKind.I: Refinement(tables.latent)}
         self._precision = PRECISIONS.index(settings.motion_precision)
         self._slots: Slots[_Promise] = Slots()
@@ -114,8 +114,8 @@ class Encoder:
             raise ValueError("the tables and the networks are not of one bundle")
         self._has_inter = tables.inter is not None and networks.has_inter
         if tables.inter is not None:
-            inter = Rounding(settings.rounding, tables.inter.latent)
-            self._rounding |= {FrameKind.P: inter, FrameKind.B: inter}
+            for kind in (FrameKind.P, FrameKind.B):
+                self._rounding[kind] = Rounding(settings.rounding, tables.inter.latent, kind)
             refinement = Refinement(tables.inter.latent)
             self._refinement |= {FrameKind.P: refinement, FrameKind.B: refinement}
             self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.motion_search)
