@@ -17,8 +17,12 @@ from zvc69_cli.pipeline.resolve import EncodeOptions
 
 @pytest.fixture
 def estimates(tmp_path: Path) -> Path:
-    """Two clips whose bits double every 9 and every 11 quality indexes."""
-    clips = {"a": [0.01, 0.01 * 2 ** (79 / 9)], "b": [0.02, 0.02 * 2 ** (79 / 11)]}
+    """Two clips whose bits double every 9 quality indexes, and one of which they double every 14."""
+    clips = {
+        "a": [0.01, 0.01 * 2 ** (79 / 9)],
+        "b": [0.02, 0.02 * 2 ** (79 / 9)],
+        "c": [0.02, 0.02 * 2 ** (79 / 14)],
+    }
     table = {"q": [0, 79], "pixels_per_s": 1, "bits_per_pixel": clips}
     path = tmp_path / "estimates.json"
     facts = {"schema": SCHEMA, "machine": "m", "bundle": "b", "tables": {"medium": table}}
@@ -33,7 +37,7 @@ def test_each_step_has_its_rate(estimates: Path) -> None:
 
     def together(step: int) -> float:
         bits = measured_bits(EncodeOptions.of(crf=crfs[step]), estimates)
-        return math.sqrt(bits["a"] * bits["b"])
+        return math.prod(bits.values()) ** (1 / 3)
 
     for step, share in MULTIPLIERS.items():
         assert together(step) / together(4) == pytest.approx(share, rel=0.03)
@@ -44,7 +48,7 @@ def test_the_clip_farthest_off_is_said(estimates: Path) -> None:
     table = list(rows(crfs, estimates))
     farthest = float(table[4].split("|")[-2])
     indexes = (base_q_256(CodecSettings(crf=crfs[8])) - base_q_256(CodecSettings(crf=crfs[4]))) / 256
-    assert farthest == pytest.approx(2 ** (indexes / 11), abs=0.006)
+    assert farthest == pytest.approx(2 ** (indexes / 14), abs=0.006)
     assert math.log(5.5 / farthest) > math.log(2 ** (indexes / 9) / 5.5) > 0
 
 
