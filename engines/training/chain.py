@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
 from engines.training.data import PixelPool
-from engines.training.group import CodedFrame, Planned, code_first, coding_order, decoded_planes
+from engines.training.group import CodedFrame, Group, begun_group, decoded_planes
 from engines.training.inter import Planes, Reference
 from engines.training.model import IntraNetwork
 from engines.training.motion import Motion
@@ -20,21 +17,12 @@ SHORTEST_GROUP = 4  # frames after the first; a chain of P frames must learn to 
 CHAIN_GROUPS = 6  # of a chain, on average: 24 to 48 frames
 
 
-class Group(NamedTuple):
-    """Frames from anchor to anchor, the start included and decoded; all at q [B]."""
-
-    plan: list[Planned]
-    start: Reference
-    frames: list[Planes]
-    q: Tensor
-
-
 class Chain:
     """Draws groups of frames: a new one behind a keyframe, or the one before run backwards from its end.
 
     Clips are short, keyframes far apart. Close behind one there are neither latents nor motion to expect anything from,
-    and no errors of a chain: weights that were trained there alone gained 7 to 13 % at high rates, and lost up to
-    11 % at low ones, on real files.
+    and no errors of a chain: weights that were trained there alone, frame by frame, gained 7 to 13 % at high rates, and
+    lost up to 11 % at low ones, on real files.
     """
 
     def __init__(self, intra: IntraNetwork, device: torch.device) -> None:
@@ -50,8 +38,7 @@ class Chain:
         batch = max(1, batch * SHORTEST_GROUP // last)  # as many pixels a step, whatever the group
         frames = split_frames(pool.sequences(batch, crop, last + 1))
         q = torch.randint(0, Q_LEVELS, (batch,), device=self._device)
-        start = code_first(self._intra, frames[0], q)
-        return Group(coding_order(last, spacing), start, frames, q)
+        return begun_group(self._intra, frames, q, spacing)
 
     def go_on_from(self, group: Group, coded_frames: list[CodedFrame]) -> None:
         """What is drawn next may start from the last frame of this group as it was coded."""

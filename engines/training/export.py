@@ -43,7 +43,7 @@ from engines.training.graphs import (
     second_graph,
     synthesise_graph,
 )
-from engines.training.group import code_first, code_group, coding_order
+from engines.training.group import begun_group, code_group
 from engines.training.inter import InterNetwork
 from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
@@ -133,9 +133,7 @@ def run_on_groups(intra: IntraNetwork, inter: InterNetwork, clips: Sequence[Plan
             ]
             frames = split_frames((planes[0], planes[1], planes[2]))
             q = torch.tensor([CALIBRATION_QS[number % len(CALIBRATION_QS)]])
-            plan = coding_order(GROUP_FRAMES - 1, SPACINGS[number % len(SPACINGS)])
-            start = code_first(intra, frames[0], q)
-            code_group(inter, start, frames, q, plan, False)
+            code_group(inter, begun_group(intra, frames, q, SPACINGS[number % len(SPACINGS)]), False)
 
 
 def run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:

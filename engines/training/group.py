@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -59,42 +60,53 @@ def layer_q(q: Tensor, layer: int) -> Tensor:
     return (q + offset).clamp(0, Q_LEVELS - 1)
 
 
-def code_first(intra: IntraNetwork, planes: Planes, q: Tensor) -> Reference:
-    """The picture that a group starts from, at time 0, coded by itself and not trained."""
+class Group(NamedTuple):
+    """Frames in display order from a decoded start on, the start included, and how they are coded; all at q [B]."""
+
+    plan: list[Planned]
+    start: Reference
+    frames: list[Planes]
+    q: Tensor
+
+    @property
+    def pixels(self) -> int:
+        """Luma pixels of all frames but the start."""
+        return sum(luma.numel() for luma, _, _ in self.frames[1:])
+
+
+def begun_group(intra: IntraNetwork, frames: list[Planes], q: Tensor, spacing: int) -> Group:
+    """A group behind a picture, which is coded by itself and not trained, with an anchor every `spacing` frames."""
     with torch.no_grad():
-        picture = intra(planes_to_features(*planes), layer_q(q, 0), noise=False)
-    height, width = planes[0].shape[2:]
+        picture = intra(planes_to_features(*frames[0]), layer_q(q, 0), noise=False)
+    height, width = frames[0][0].shape[2:]
     latent = torch.zeros(len(q), intra.size.latent, height // 16, width // 16, device=q.device)
     still = no_motion(len(q), height, width, q.device)
-    return Reference.of(0, decoded_planes(picture.features), latent, still)
+    start = Reference.of(0, decoded_planes(picture.features), latent, still)
+    return Group(coding_order(len(frames) - 1, spacing), start, frames, q)
+
+
+def referred_to(plan: Iterable[Planned]) -> set[int]:
+    """Times of the frames that others are predicted from."""
+    return {time for planned in plan for time in planned.references}
 
 
 def code_group(
-    inter: InterNetwork,
-    start: Reference,
-    frames: list[Planes],
-    q: Tensor,
-    plan: list[Planned],
-    noise: bool,
-    priors: Priors | None = None,
+    inter: InterNetwork, group: Group, noise: bool, priors: Priors | None = None
 ) -> list[CodedFrame]:
-    """Code a group in the order of `plan`.
+    """Code the frames of a group in the order of its plan.
 
-    start    the first frame, decoded, at time 0
-    frames   in display order, the first included
-    q        [B]
-    priors   integers that stand in for the network's own; pictures then pass no gradients on
-    returns  the frames of the plan
+    priors  integers that stand in for the network's own; pictures then pass no gradients on
     """
+    plan, start, frames, q = group
     decoded = {0: start}
-    referred_to = {time for planned in plan for time in planned.references}
+    wanted = referred_to(plan)
     coded_frames = []
     for planned in plan:
         at = layer_q(q, planned.layer)
         references = tuple(decoded[time] for time in planned.references)
         coded = inter(frames[planned.time], planned.time, references, at, noise, priors)
         coded_frames.append(CodedFrame(planned, coded, at))
-        if planned.time in referred_to:
+        if planned.time in wanted:
             decoded[planned.time] = Reference.of(
                 planned.time,
                 decoded_planes(coded.features if priors is None else coded.features.detach()),

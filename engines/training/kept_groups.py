@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engines.training.chain import Group
-from engines.training.group import CodedFrame, decoded_planes
+from engines.training.group import CodedFrame, Group, decoded_planes, referred_to
 from engines.training.inter import CodedPicture, Decoded, InterNetwork, Planes
 from engines.training.model import planes_to_features
 from engines.training.motion import Motion
@@ -38,19 +37,19 @@ class KeptGroup:
             for planned, coded, q in coded_frames
         ]
 
-        self.pixels = sum(luma.numel() for _, (luma, _, _), _, _ in self._frames)
+        self.pixels = group.pixels
 
     def coded_again(self, inter: InterNetwork, noise: bool = True) -> Iterator[CodedAgain]:
         """Each frame in coding order; gradients pass from frame to frame, and none to motion."""
         latent, planes = self._start
         decoded = {0: Decoded.from_planes(latent.float(), _from_bytes(planes))}
-        referred_to = {time for planned, *_ in self._frames for time in planned.references}
+        wanted = referred_to(planned for planned, *_ in self._frames)
         for planned, planes, halves, q in self._frames:
             features = planes_to_features(*_from_bytes(planes))
             motions = [Motion(*(tuple(map(Tensor.float, each)) for each in motion)) for motion in halves]
             references = [decoded[time] for time in planned.references]
             picture = inter.code_along(features, references, motions, q, noise)
-            if planned.time in referred_to:
+            if planned.time in wanted:
                 decoded[planned.time] = Decoded.from_planes(
                     picture.latent.detach(), decoded_planes(picture.features)
                 )

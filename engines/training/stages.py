@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from engines.training.chain import SHORTEST_GROUP, SPACINGS, Chain, Group, split_frames
+from engines.training.chain import SHORTEST_GROUP, SPACINGS, Chain, split_frames
 from engines.training.checkpoint import Checkpoint
 from engines.training.data import PixelPool, load_clips, load_pictures
 from engines.training.exact import (
@@ -21,8 +21,8 @@ from engines.training.exact import (
     find_scales,
     scales_below,
 )
-from engines.training.group import CodedFrame, code_first, code_group, coding_order
-from engines.training.inter import Planes, Priors
+from engines.training.group import CodedFrame, Group, begun_group, code_group
+from engines.training.inter import Priors
 from engines.training.kept_groups import KeptGroup
 from engines.training.model import (
     IntraNetwork,
@@ -183,13 +183,11 @@ class InterStage(Stage):
             features = planes_to_features(*group.frames[planned.time])
             bits = coded.latent_bits, coded.hyper_bits, coded.motion_bits
             losses.append(self._of_frame(features, coded.features, *bits, q))
-        return _mean(losses), _pixels_behind(group.frames)
+        return _mean(losses), group.pixels
 
     def _coded(self, group: Group, noise: bool) -> list[CodedFrame]:
         """A group, coded; another may go on from it."""
-        coded_frames = self._code(
-            self.network, group.start, group.frames, group.q, group.plan, noise, self._priors
-        )
+        coded_frames = self._code(self.network, group, noise, self._priors)
         self._chain.go_on_from(group, coded_frames)
         return coded_frames
 
@@ -219,8 +217,7 @@ class InterStage(Stage):
         ]
         frames = split_frames((planes[0], planes[1], planes[2]))
         at = torch.tensor([Q_LEVELS // 2], device=self._device)
-        start = code_first(self._intra, frames[0], at)
-        code_group(self.network, start, frames, at, coding_order(last, last), True)
+        code_group(self.network, begun_group(self._intra, frames, at, last), True)
         return last * side**2
 
     def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
@@ -281,8 +278,7 @@ class InterExactStage(InterStage):
                 frames = split_frames(pool.sequences(count, crop, last + 1))
                 q = torch.tensor(CALIBRATION_QS, device=self._device)
                 q = q.repeat(count // len(CALIBRATION_QS) + 1)[:count]
-                start = code_first(self._intra, frames[0], q)
-                code_group(self.network, start, frames, q, coding_order(last, spacing), False)
+                code_group(self.network, begun_group(self._intra, frames, q, spacing), False)
 
     def _weighed(self, rate: Tensor, distortion: Tensor, q: Tensor) -> Tensor:
         """The rate alone: nothing that is trained here reaches the picture but through a rounding."""
@@ -297,11 +293,6 @@ def rate_distortion(rate: Tensor, distortion: Tensor | float, q: Tensor) -> Tens
 
 def _mean(losses: list[Losses]) -> Losses:
     return Losses(*(torch.stack(each).mean() for each in zip(*losses, strict=True)))
-
-
-def _pixels_behind(frames: list[Planes]) -> int:
-    """Luma pixels of all frames but the first."""
-    return sum(luma.numel() for luma, _, _ in frames[1:])
 
 
 def _pixels(features: Tensor) -> int:

@@ -23,7 +23,7 @@ from engines.training.exact import (  # noqa: E402
     scales_below,
 )
 from engines.training.from_bundle import checkpoint_of_bundle  # noqa: E402
-from engines.training.group import code_first, code_group, coding_order  # noqa: E402
+from engines.training.group import begun_group, code_group, coding_order  # noqa: E402
 from engines.training.inter import InterNetwork  # noqa: E402
 from engines.training.kept_groups import KeptGroup  # noqa: E402
 from engines.training.klt import klt_basis  # noqa: E402
@@ -73,6 +73,23 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shipped():
     return checkpoint_of_bundle(find_bundle().folder)
+
+
+@pytest.fixture
+def short_steps(monkeypatch):
+    """A piece of seconds reports, and its running average follows from the first step on."""
+    monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
+    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+
+
+def _changed(after, before):
+    """Names of the weights of P and B frames that training moved."""
+    return {
+        name
+        for name, weight in after.inter.items()
+        if not torch.allclose(weight, before.inter[name], atol=3e-3)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +224,8 @@ def test_the_inter_priors_in_training_equal_the_oracles_in_every_element(shipped
     assert np.array_equal(mean[0].numpy() * 16, due.means)
 
 
-def test_an_untrained_network_is_a_hybrid_codec(clips):
+def test_an_untrained_network_is_a_hybrid_codec(pool):
     """Block transform of picture minus prediction: a moving texture at more than 30 dB before the first step."""
-    pool = PixelPool(load_clips(clips, 64), CPU)
     analysis, synthesis, mean, deviation = klt_basis(pool, 256, side=64)
     checkpoint = Checkpoint(size=ModelSize(), weights={})
     intra, inter = _klt_networks(checkpoint.size, analysis, synthesis, mean, deviation)
@@ -247,8 +263,7 @@ def test_what_ships_says_something_in_the_hyper_latents_of_p_and_b_frames(shippe
 
 def _coded_pair(intra, inter, frames, q):
     """A P frame and the B frame before it, behind a picture."""
-    at = torch.tensor([q])
-    return code_group(inter, code_first(intra, frames[0], at), frames, at, coding_order(2, 2), False)
+    return code_group(inter, begun_group(intra, frames, torch.tensor([q]), 2), False)
 
 
 def _moving(pixels, side):
@@ -271,21 +286,14 @@ def _klt_networks(size, analysis, synthesis, mean, deviation):
 
 
 @pytest.mark.slow
-def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
-    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
-    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, short_steps, capsys):
     out = tmp_path / "inter.pt"
     call = ["--stage", "inter", "--data", str(clips), "--out", str(out), "--device", "cpu", "--crop", "64"]
     call += ["--batch", "1", "--fixed-search"]
     assert train.main([*call, "--minutes", "0.06", "--resume", str(find_bundle().folder)]) == 0
     first, before = load_checkpoint(out), checkpoint_of_bundle(find_bundle().folder)
     assert first.pixels["inter"] > before.pixels["inter"]
-    changed = {
-        name
-        for name, weight in first.inter.items()
-        if not torch.allclose(weight, before.inter[name], atol=3e-3)
-    }
+    changed = _changed(first, before)
     assert changed
     assert not any(name.startswith("search.") for name in changed)
     for name, weight in first.weights.items():
@@ -298,21 +306,14 @@ def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_the_kept_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "REPORT_EVERY_S", 1.0)
-    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
-    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+def test_the_kept_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp_path, short_steps, capsys):
     out = tmp_path / "kept.pt"
     call = ["--stage", "inter-kept", "--data", str(clips), "--resume", str(find_bundle().folder)]
     call += ["--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.1"]
     assert train.main(call) == 0
     first, before = load_checkpoint(out), checkpoint_of_bundle(find_bundle().folder)
     assert first.pixels["inter-kept"] > 0
-    changed = {
-        name
-        for name, weight in first.inter.items()
-        if not torch.allclose(weight, before.inter[name], atol=3e-3)
-    }
+    changed = _changed(first, before)
     assert any(name.startswith("coder.") for name in changed)
     assert all(name.startswith(("coder.", "context_blocks.", "mask_")) for name in changed)
     assert "dB" in capsys.readouterr().out
@@ -326,7 +327,7 @@ def test_a_group_starts_where_the_one_before_ended_and_runs_backwards(shipped, p
     went_on = began = 0
     for _ in range(24):
         with torch.no_grad():
-            coded_frames = code_group(inter, group.start, group.frames, group.q, group.plan, False)
+            coded_frames = code_group(inter, group, False)
         chain.go_on_from(group, coded_frames)
         ended = next(coded for planned, coded, _ in coded_frames if planned.time == len(group.frames) - 1)
         following = chain.drawn(pool, 1, 64)
@@ -353,13 +354,11 @@ def _as_shown(features):
 def test_a_kept_group_is_coded_again_as_it_was_and_passes_gradients_on(shipped, pool, spacing):
     torch.manual_seed(3)
     intra, inter = shipped.network(), shipped.inter_network()
-    chain, q = Chain(intra, CPU), torch.tensor([40])
-    frames = split_frames(pool.sequences(1, 64, 5))
-    start = code_first(intra, frames[0], q)
-    group = chain.drawn(pool, 1, 64)._replace(plan=coding_order(4, spacing), start=start, frames=frames, q=q)
+    chain, frames = Chain(intra, CPU), split_frames(pool.sequences(1, 64, 5))
+    group = begun_group(intra, frames, torch.tensor([40]), spacing)
     for _ in range(2):  # behind a picture, then behind a P frame
         with torch.no_grad():
-            coded_frames = code_group(inter, group.start, group.frames, group.q, group.plan, False)
+            coded_frames = code_group(inter, group, False)
             kept = KeptGroup(group, coded_frames)
             again = list(kept.coded_again(inter, noise=False))
         assert kept.pixels == 4 * 64 * 64
@@ -387,11 +386,7 @@ def test_the_exact_stage_of_inter_trains_the_priors_and_leaves_the_rest(clips, t
     assert train.main(call) == 0
     before, after = checkpoint_of_bundle(find_bundle().folder), load_checkpoint(out)
     assert after.inter_scales == before.inter_scales
-    changed = {
-        name
-        for name, weight in after.inter.items()
-        if not torch.allclose(weight, before.inter[name], atol=3e-3)
-    }
+    changed = _changed(after, before)
     assert changed
     assert all(name.startswith(("coder.prior.", "motion_prior.")) for name in changed)
 
