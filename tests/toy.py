@@ -38,6 +38,7 @@ class ToyNetworks:
     has_inter = True
     has_gradients = True
     makes_samples = False
+    keeps_pictures = False
 
     def put(self, array):
         return array

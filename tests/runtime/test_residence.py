@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.codec.clips import moving_clip, scheduled
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
+from zvc69_cli.codec.pictures import PictureExchange, continued
+from zvc69_cli.codec.planes import padded_planes, search_plane
 from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.skipping import picture_error
 from zvc69_cli.codec.tables import CodecTables
-from zvc69_cli.frames import VideoFormat
-from zvc69_cli.runtime.bundle import find_bundle
+from zvc69_cli.frames import Frame, VideoFormat
+from zvc69_cli.runtime.bundle import PICTURE_GRAPHS, find_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.residence import Place, PlacedArray, PlacedSession
 from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
@@ -97,3 +102,62 @@ def test_pictures_and_predictions_are_not_carried_back(placed):
     assert all(isinstance(each, PlacedArray) for each in picture)
     few = 4 * field.nbytes + latent.nbytes + 100  # vectors and the latent; numbers
     assert Watched.carried - before <= few
+
+
+def _frame(video, seed):
+    dtype = np.uint8 if video.bit_depth == 8 else np.uint16
+    random = np.random.default_rng(seed)
+
+    def plane(height, width):
+        return random.integers(0, video.peak, (height, width), dtype, endpoint=True)
+
+    chroma = video.chroma_height, video.chroma_width
+    return Frame(y=plane(video.height, video.width), u=plane(*chroma), v=plane(*chroma), pts=7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    width=st.integers(16, 150),
+    height=st.integers(16, 150),
+    bit_depth=st.sampled_from((8, 10)),
+    seed=st.integers(0, 99),
+)
+def test_frames_go_to_the_networks_and_back_as_numpy_takes_them(placed, width, height, bit_depth, seed):
+    video = VideoFormat(width=width, height=height, bit_depth=bit_depth)
+    frame, exchange = _frame(video, seed), PictureExchange(video, placed)
+    source = exchange.source(frame)
+    assert all(isinstance(plane, PlacedArray) for plane in source)
+    for plane, wanted in zip(source, padded_planes(frame, video), strict=True):
+        assert np.array_equal(np.asarray(plane), wanted)
+    whole = tuple(placed.put(np.rint(np.asarray(plane) * np.float32(video.peak))) for plane in source)
+    shown = exchange.shown(whole, 7)
+    assert shown.pts == 7
+    for name in "yuv":
+        got, wanted = getattr(shown, name), getattr(frame, name)
+        assert got.dtype == wanted.dtype
+        assert np.array_equal(got, wanted)
+    assert np.array_equal(np.asarray(continued(source[0], placed, 64)), search_plane(np.asarray(source[0])))
+    other = PictureExchange(video, placed).source(_frame(video, seed + 1))
+    decoded = tuple(placed.put(np.asarray(plane) * np.float32(video.peak)) for plane in other)
+    assert exchange.error(source, decoded) == pytest.approx(
+        picture_error(source, decoded, video.peak), rel=1e-5
+    )
+
+
+def test_a_frame_travels_once_and_as_the_samples_that_it_is(placed):
+    video = VideoFormat(width=128, height=64)
+    exchange, frame = PictureExchange(video, placed), _frame(VideoFormat(width=128, height=64), 3)
+    before = Watched.carried
+    source = exchange.source(frame)
+    whole = tuple(placed.put(np.asarray(plane)) for plane in source)
+    exchange.error(source, whole)
+    exchange.shown(whole, 0)
+    continued(source[0], placed, 64)
+    samples = frame.y.nbytes + frame.u.nbytes + frame.v.nbytes
+    assert samples <= Watched.carried - before <= samples + 100
+
+
+def test_graphs_of_the_program_lie_beside_it_and_not_in_a_bundle(bundle):
+    for name in PICTURE_GRAPHS:
+        assert name not in bundle.graphs
+        assert bundle.graph(name).is_file()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the [train] extra is not installed")
-pytest.importorskip("onnx", reason="the [train] extra is not installed")
+onnx = pytest.importorskip("onnx", reason="the [train] extra is not installed")
 cv2 = pytest.importorskip("cv2", reason="the [train] extra is not installed")
 
 from torch.nn import functional as F  # noqa: E402
@@ -39,13 +39,15 @@ from engines.training.motion import (  # noqa: E402
     split_head,
 )
 from engines.training.moving import half_samples, moved_blocks, quarter_samples, warp_planes  # noqa: E402
+from engines.training.picture_graphs import picture_graphs  # noqa: E402
 from engines.training.search import MotionSearch  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_motion_tables  # noqa: E402
 from zvc69_cli.codec import motion as codec_motion  # noqa: E402
 from zvc69_cli.codec import planes as codec_planes  # noqa: E402
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior  # noqa: E402
 from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
-from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
+from zvc69_cli.runtime.bundle import PICTURE_GRAPHS, find_bundle  # noqa: E402
+from zvc69_cli.runtime.places import picture_graphs_folder  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -259,6 +261,13 @@ def test_what_ships_says_something_in_the_hyper_latents_of_p_and_b_frames(shippe
     assert [each.planned.layer for each in coded] == [1, 2]
     for each in coded:
         assert each.coded.hyper_bits.item() > 0.002 * each.coded.latent_bits.item() > 0
+
+
+def test_the_graphs_of_pictures_that_ship_are_those_that_are_built():
+    built = picture_graphs()
+    assert set(built) == set(PICTURE_GRAPHS)
+    for name, graph in built.items():
+        assert onnx.load(picture_graphs_folder() / f"{name}.onnx").graph == graph.graph
 
 
 def _coded_pair(intra, inter, frames, q):

@@ -31,7 +31,8 @@ from zvc69_cli.codec.latent_coding import (
 from zvc69_cli.codec.motion_coding import MotionReader, code_motion
 from zvc69_cli.codec.networks import Networks, Picture
 from zvc69_cli.codec.payload import BrokenPayload, MotionSection, unpack_sections
-from zvc69_cli.codec.planes import cropped_frame, hyper_size, latent_size
+from zvc69_cli.codec.pictures import PictureExchange
+from zvc69_cli.codec.planes import hyper_size, latent_size
 from zvc69_cli.codec.quantised import CodedMotion, QuantisedFrame, skipped_frame
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.settings import MAX_Q
@@ -52,6 +53,7 @@ class Decoder:
         self.video = video
         self._base_q_256 = base_q_256
         self._networks = networks
+        self._exchange = PictureExchange(video, networks)
         self._tables = tables
         self._states: Slots[ReferenceState] = Slots()  # of parse
         self._pictures: Slots[Future[Picture]] = Slots()  # of claim
@@ -107,7 +109,7 @@ class Decoder:
             claim.outcome.set_exception(failure)
             raise
         claim.outcome.set_result(picture)
-        return cropped_frame(picture, self.video, quantised.pts)
+        return self._exchange.shown(picture, quantised.pts)
 
     def _picture(self, quantised: QuantisedFrame, references: Sequence[Picture]) -> Picture:
         if quantised.is_skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -34,7 +35,8 @@ from zvc69_cli.codec.motion_coding import code_motion
 from zvc69_cli.codec.motion_search import MotionWeigher
 from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
-from zvc69_cli.codec.planes import check_frame, cropped_frame, padded_planes, quarter_samples, search_plane
+from zvc69_cli.codec.pictures import PictureExchange
+from zvc69_cli.codec.planes import check_frame, quarter_samples, search_plane
 from zvc69_cli.codec.prior import HYPER_LIMIT
 from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
 from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
@@ -42,7 +44,7 @@ from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.refinement import Refinement
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.skipping import pays_to_skip, picture_error, same_picture
+from zvc69_cli.codec.skipping import pays_to_skip, same_picture
 from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 
@@ -69,15 +71,13 @@ class _Task(NamedTuple):
     """A frame about to be coded.
 
     slots, references  what it refers to, in order of time
-    planes             padded, in 0..1
-    placed             the same, where the networks run
+    planes             padded, in 0..1, where the networks run
     """
 
     planned: PlannedFrame
     slots: tuple[int, ...]
     references: Sequence[_Reference]
-    planes: tuple[F32, F32, F32]
-    placed: Picture
+    planes: Picture
 
 
 class _Promise(NamedTuple):
@@ -105,6 +105,7 @@ class Encoder:
         self.settings = settings
         self.base_q_256 = base_q_256(settings)
         self._networks = networks
+        self._exchange = PictureExchange(video, networks)
         self._tables = tables
         self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent, FrameKind.I)}
         self._refinement = {FrameKind.I: Refinement(tables.latent)}
@@ -147,9 +148,7 @@ class Encoder:
         try:
             references = [each.result() for each in claim.references]
             planned = claim.subject
-            planes = padded_planes(planned.frame, self.video)
-            y, u, v = (self._networks.put(plane) for plane in planes)
-            task = _Task(planned, claim.slots, references, planes, (y, u, v))
+            task = _Task(planned, claim.slots, references, self._exchange.source(planned.frame))
             quantised = self._fitting(task)
             if not self._has_inter or planned.stored_in is None:
                 return quantised
@@ -180,7 +179,7 @@ class Encoder:
         picture = quantised.picture
         if picture is None:
             picture = synthesise(quantised, quantised.context, self._networks, self.video.peak)
-        return cropped_frame(picture, self.video, quantised.pts)
+        return self._exchange.shown(picture, quantised.pts)
 
     def _references(self, planned: PlannedFrame) -> tuple[tuple[int, ...], list[_Promise]]:
         """The slots that a frame refers to, in order of time, and what will lie in them."""
@@ -215,10 +214,10 @@ class Encoder:
             return self._skipped(planned, task.slots, task.references[0])
         if task.references:
             return self._coded_inter(task, q_256)
-        latent, hyper = self._networks.analyse(*task.placed, q_256)
+        latent, hyper = self._networks.analyse(*task.planes, q_256)
 
         def gradient(decoded: F32) -> F32:
-            return self._networks.gradient(task.placed, decoded, q_256)
+            return self._networks.gradient(task.planes, decoded, q_256)
 
         return self._coded(planned, latent, hyper, intra_prior(self._networks), gradient)
 
@@ -228,8 +227,8 @@ class Encoder:
             return True
         if q_256 > reference.q_256:
             return False
-        error = picture_error(task.planes, reference.picture, self.video.peak)
-        return pays_to_skip(error, reference.error, task.planes[0].size, q_256)
+        error = self._exchange.error(task.planes, reference.picture)
+        return pays_to_skip(error, reference.error, math.prod(task.planes[0].shape), q_256)
 
     def _skipped(self, planned: PlannedFrame, slots: tuple[int, ...], reference: _Reference) -> QuantisedFrame:
         shape, picture = reference.state.latent.shape, reference.picture
@@ -237,17 +236,17 @@ class Encoder:
 
     def _coded_inter(self, task: _Task, q_256: int) -> QuantisedFrame:
         planned, references = task.planned, task.references
-        source = self._weigher.source(task.planes[0], task.placed[0])
+        source = self._weigher.source(task.planes[0])
         states = [each.state for each in references]
         choosers = [self._weigher.chooser(source, each.samples, planned.kind, q_256) for each in references]
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
         pictures = [each.picture for each in references]
         context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
-        latent, hyper = self._networks.analyse_inter(*task.placed, context, q_256)
+        latent, hyper = self._networks.analyse_inter(*task.planes, context, q_256)
         prior = inter_prior(self._networks, prior_extra(states, motion.motions))
 
         def gradient(decoded: F32) -> F32:
-            return self._networks.gradient_inter(task.placed, decoded, context, q_256)
+            return self._networks.gradient_inter(task.planes, decoded, context, q_256)
 
         quantised = self._coded(planned, latent, hyper, prior, gradient)
         return replace(quantised, references=task.slots, motion=motion, context=context)
@@ -313,7 +312,7 @@ class Encoder:
         if quantised.is_skipped:
             q_256, error = references[0].q_256, references[0].error
         else:
-            error = picture_error(task.planes, picture, peak)
+            error = self._exchange.error(task.planes, picture)
         kept = _Reference(
             state=state_of(quantised, [each.state for each in references]),
             picture=picture,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from zvc69_cli.codec.entropy import SYMBOL_LIMIT
 from zvc69_cli.codec.motion import CELL_SIDES, FIELD_LIMIT, CellOdds, moved
 from zvc69_cli.codec.networks import F32, Networks, Tensor
-from zvc69_cli.codec.planes import search_plane
+from zvc69_cli.codec.pictures import continued
+from zvc69_cli.codec.planes import SEARCH_BLOCK
 from zvc69_cli.codec.prior import SCALE_LEVELS
 from zvc69_cli.codec.rate import VECTOR_SHARE, error_price
 from zvc69_cli.codec.tables import InterTables
@@ -54,19 +55,10 @@ class MotionWeigher:
         # Indexed by the rows of the motion tables; those before the significances are never asked for.
         self.significant_bits = prices[:, self.farthest + 1] - prices[:, self.farthest]
 
-    def source(self, y: F32, placed: Tensor) -> SearchedPlane:
-        """A padded luma plane in 0..1, ready to be searched for in references.
-
-        placed  the same, where the networks run
-        """
-        plane = search_plane(y)
-        rows, columns = (-(-side // CELL_SIDES[0]) * CELL_SIDES[0] for side in y.shape)
-        coarse = plane[:rows, :columns]
-        known = {y.shape: placed}
-        for each in (plane, coarse):
-            if each.shape not in known:
-                known[each.shape] = self.networks.put(each)
-        return SearchedPlane(known[plane.shape], (known[coarse.shape], placed, placed))
+    def source(self, y: Tensor) -> SearchedPlane:
+        """A padded luma plane in 0..1, where the networks run, ready to be searched for in references."""
+        coarse = continued(y, self.networks, CELL_SIDES[0])
+        return SearchedPlane(continued(coarse, self.networks, SEARCH_BLOCK), (coarse, y, y))
 
     def chooser(self, source: SearchedPlane, samples: Tensor, kind: FrameKind, q_256: int) -> MotionChooser:
         """A chooser for a frame and a reference.

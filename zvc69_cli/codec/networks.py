@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from zvc69_cli.frames import Samples
+
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
@@ -54,6 +56,24 @@ class Networks(Protocol):
 
     def put(self, array: NDArray[Any]) -> Tensor:
         """A plane [rows, columns], or quarter samples, put where the networks run: for what is given them often."""
+
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether pictures lie where the networks run, so that the next four are to be asked, and not codec.planes."""
+
+    def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
+        """codec.planes.padded_planes of a frame's samples, to that height and width of luma."""
+
+    def give(
+        self, picture: Picture, size: tuple[int, int], chroma: tuple[int, int], bit_depth: int
+    ) -> tuple[Samples, Samples, Samples]:
+        """The upper left of planes of whole samples: rows and columns of luma, then of chroma."""
+
+    def picture_error(self, source: Picture, decoded: Picture, peak: int) -> float:
+        """codec.skipping.picture_error, but for the last bits of a sum."""
+
+    def continued(self, plane: Tensor, height: int, width: int) -> Tensor:
+        """A plane continued to that size by its last column and row."""
 
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         """Latent [C, h, w] in quantisation steps and hyper latent [Z, ceil(h/4), ceil(w/4)], both unrounded.

@@ -11,18 +11,18 @@ from zvc69_cli.codec.rate import error_price
 from zvc69_cli.frames import Frame
 
 LEAST_BITS: Final = 200  # what a frame costs in which nothing is coded, skipped frames apart
-_WEIGHTS: Final = (6 / 8, 1 / 8, 1 / 8)  # of Y, U and V, as in training
+PLANE_WEIGHTS: Final = (6 / 8, 1 / 8, 1 / 8)  # of Y, U and V, as in training
 
 
-def picture_error(source: tuple[F32, F32, F32], decoded: Picture, peak: int) -> float:
+def picture_error(source: Picture, decoded: Picture, peak: int) -> float:
     """Mean squared error of a picture, 6:1:1, of samples in 0..1.
 
     source   padded planes in 0..1
     decoded  padded planes in 0..peak
     """
     return sum(
-        weight * _mean_square(wanted - np.asarray(shown, np.float32) * np.float32(1 / peak))
-        for weight, wanted, shown in zip(_WEIGHTS, source, decoded, strict=True)
+        weight * _mean_square(np.asarray(wanted) - np.asarray(shown, np.float32) * np.float32(1 / peak))
+        for weight, wanted, shown in zip(PLANE_WEIGHTS, source, decoded, strict=True)
     )
 
 

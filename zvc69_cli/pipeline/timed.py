@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
+from zvc69_cli.frames import Samples
 from zvc69_cli.pipeline.queues import StageTime
 
 R = TypeVar("R")
@@ -46,6 +47,28 @@ class TimedNetworks:
 
     def put(self, array: NDArray[Any]) -> Tensor:
         return self._networks.put(array)
+
+    @property
+    def keeps_pictures(self) -> bool:
+        return self._networks.keeps_pictures
+
+    def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
+        began = time.perf_counter()
+        return self._timed("transfer", began, self._networks.take(samples, height, width, peak))
+
+    def give(
+        self, picture: Picture, size: tuple[int, int], chroma: tuple[int, int], bit_depth: int
+    ) -> tuple[Samples, Samples, Samples]:
+        began = time.perf_counter()
+        return self._timed("transfer", began, self._networks.give(picture, size, chroma, bit_depth))
+
+    def picture_error(self, source: Picture, decoded: Picture, peak: int) -> float:
+        began = time.perf_counter()
+        return self._timed("predict", began, self._networks.picture_error(source, decoded, peak))
+
+    def continued(self, plane: Tensor, height: int, width: int) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("search", began, self._networks.continued(plane, height, width))
 
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         began = time.perf_counter()

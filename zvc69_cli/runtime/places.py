@@ -16,6 +16,11 @@ def presets_folder() -> Path:
     return _folder("presets")
 
 
+def picture_graphs_folder() -> Path:
+    """Where the graphs lie that are the program's own."""
+    return _PACKAGE / "runtime" / "graphs"
+
+
 def _folder(name: str) -> Path:
     installed = _PACKAGE / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.runtime.backends import Graph
-from zvc69_cli.runtime.bundle import INTRA_GRAPHS, SAMPLES_GRAPH, Bundle, inter_graphs
+from zvc69_cli.runtime.bundle import INTRA_GRAPHS, PICTURE_GRAPHS, SAMPLES_GRAPH, Bundle, inter_graphs
 from zvc69_cli.runtime.cache import open_cache
 from zvc69_cli.runtime.engines import GraphOpener
 from zvc69_cli.runtime.providers import GPU_KINDS, Device
@@ -22,6 +22,7 @@ from zvc69_cli.runtime.settings import RunSettings
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 # One of them has its hands full with the search, which takes as long as all other graphs together.
 CPU_LOADERS: Final = 2
@@ -72,7 +73,7 @@ class OrtNetworks:
         self._bundle = bundle
         self._open = open_graph
         self._loaders = loaders
-        self._locks = {name: threading.Lock() for name in bundle.graphs}
+        self._locks = {name: threading.Lock() for name in (*bundle.graphs, *PICTURE_GRAPHS)}
         self._sessions: dict[str, Graph] = {}
         self._load(INTRA_GRAPHS)
 
@@ -116,6 +117,34 @@ class OrtNetworks:
         if array.ndim == 2:
             return PlacedArray.of(array[None, None], 2, self._place)
         return PlacedArray.of(array, 0, self._place)
+
+    @property
+    def keeps_pictures(self) -> bool:
+        return self._place is not None
+
+    def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
+        graph = "take_8" if samples[0].dtype == np.uint8 else "take_16"
+        kept = {f"{name}_padded": 2 for name in "yuv"}
+        size = np.array([height, width], np.int64)
+        y, u, v = self._keep(graph, kept, **_planes(*samples), unit=_scalar(1 / peak), size=size)
+        return _bare(y, 2), _bare(u, 2), _bare(v, 2)
+
+    def give(
+        self, picture: Picture, size: tuple[int, int], chroma: tuple[int, int], bit_depth: int
+    ) -> tuple[Samples, Samples, Samples]:
+        sizes = {"size": np.array(size, np.int64), "chroma_size": np.array(chroma, np.int64)}
+        y, u, v = self._run("give_8" if bit_depth == 8 else "give_16", **_planes(*picture), **sizes)
+        return y[0, 0], u[0, 0], v[0, 0]
+
+    def picture_error(self, source: Picture, decoded: Picture, peak: int) -> float:
+        shown = {f"{name}_shown": plane for name, plane in _planes(*decoded).items()}
+        (error,) = self._run("picture_error", **_planes(*source), **shown, unit=_scalar(1 / peak))
+        return float(error[0])
+
+    def continued(self, plane: Tensor, height: int, width: int) -> Tensor:
+        size = np.array([height, width], np.int64)
+        (longer,) = self._keep("continued", {"continued": 2}, plane=_plane(plane), size=size)
+        return _bare(longer, 2)
 
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         latent, hyper = self._run("analyse", **_planes(y, u, v), q=_q(q_256))
