@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -161,10 +162,10 @@ class Searching(ToyNetworks):
 
     def __init__(self):
         super().__init__()
-        self.efforts = set()
+        self.efforts = Counter()
 
     def search(self, y, samples, effort):
-        self.efforts.add(effort)
+        self.efforts[effort] += 1
         return super().search(y, samples, effort)
 
 
@@ -382,7 +383,14 @@ def searches(shown):
     for effort in ("fast", "thorough"):
         shown.encode("--motion-search", effort, engines=ToyEngines(networks=networks))
     shown.encode(engines=ToyEngines(networks=networks))
-    assert networks.efforts == {"fast", "full", "thorough"}
+    assert set(networks.efforts) == {"fast", "full", "thorough"}
+    counts = []
+    for effort in ("fast", "sparse"):
+        networks.efforts.clear()
+        shown.encode("--motion-search", effort, engines=ToyEngines(networks=networks))
+        assert set(networks.efforts) == {"fast"}
+        counts.append(networks.efforts["fast"])
+    assert 0 < counts[1] < counts[0]
 
 
 def first_searches(shown):
@@ -390,7 +398,7 @@ def first_searches(shown):
     for flags, due in (((), {"fast", "full"}), (("--slow-firstpass",), {"full"})):
         networks = Searching()
         shown.encode("--bitrate", "12", "--passes", "2", *flags, engines=ToyEngines(networks=networks))
-        assert networks.efforts == due
+        assert set(networks.efforts) == due
 
 
 def two_passes(shown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from functools import lru_cache
 
 import numpy as np
@@ -142,6 +143,32 @@ def test_the_search_looks_as_long_as_asked(effort, monkeypatch):
     )
     coded_clip(VIDEO, moving_clip(VIDEO, 2), CodecSettings(bframes=0, motion_search=effort))
     assert seen == [effort]
+
+
+def test_a_sparse_search_leaves_out_what_no_frame_needs(monkeypatch):
+    """Their motion is what is expected of them; the frames that others need are those of a fast search."""
+    searched = []
+    usual = ToyNetworks.search
+    monkeypatch.setattr(
+        ToyNetworks, "search", lambda self, *given: searched.append(given[-1]) or usual(self, *given)
+    )
+    frames, counts, payloads = moving_clip(VIDEO, 9, 4), [], []
+    for effort in ("fast", "sparse"):
+        searched.clear()
+        settings = CodecSettings(bframes=3, scenecut=0, motion_search=effort)
+        _, decoder, coded = coded_clip(VIDEO, frames, settings)
+        counts.append(Counter(searched))
+        payloads.append([packet.payload for _, _, packet in coded if packet.stored_in is not None])
+        for _, quantised, packet in coded:
+            parsed = decoder.parse(packet)
+            assert_same_integers(parsed, quantised)
+            if effort == "sparse" and packet.stored_in is None:
+                assert not any(
+                    significant.any() for each in parsed.motion.motions for significant in each.coded
+                )
+    # 8 frames behind the first: 2 P, 2 B that others need and 4 that none does.
+    assert counts == [{"fast": 2 + 2 * 6}, {"fast": 2 + 2 * 2}]
+    assert payloads[0] == payloads[1]
 
 
 def test_a_better_q_costs_more():

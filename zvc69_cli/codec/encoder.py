@@ -31,7 +31,7 @@ from zvc69_cli.codec.latent_coding import (
     whole_hyper,
 )
 from zvc69_cli.codec.motion import PRECISIONS
-from zvc69_cli.codec.motion_coding import code_motion
+from zvc69_cli.codec.motion_coding import Choose, as_expected, code_motion
 from zvc69_cli.codec.motion_search import MotionWeigher
 from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
@@ -43,7 +43,7 @@ from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, error_price, smaller
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.refinement import Refinement
 from zvc69_cli.codec.rounding import Rounding
-from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.settings import SPARSE_SEARCH, CodecSettings
 from zvc69_cli.codec.skipping import pays_to_skip, same_picture
 from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
@@ -119,7 +119,7 @@ class Encoder:
                 self._rounding[kind] = Rounding(settings.rounding, tables.inter.latent, kind)
             refinement = Refinement(tables.inter.latent)
             self._refinement |= {FrameKind.P: refinement, FrameKind.B: refinement}
-            self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.motion_search)
+            self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.search_effort)
 
     def quantise(self, planned: PlannedFrame) -> QuantisedFrame:
         """Run the networks on one frame; frames come in the order of coding. Raises as `claim` does."""
@@ -236,9 +236,8 @@ class Encoder:
 
     def _coded_inter(self, task: _Task, q_256: int) -> QuantisedFrame:
         planned, references = task.planned, task.references
-        source = self._weigher.source(task.planes[0])
         states = [each.state for each in references]
-        choosers = [self._weigher.chooser(source, each.samples, planned.kind, q_256) for each in references]
+        choosers = self._choosers(task, q_256)
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
         pictures = [each.picture for each in references]
         context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
@@ -250,6 +249,15 @@ class Encoder:
 
         quantised = self._coded(planned, latent, hyper, prior, gradient)
         return replace(quantised, references=task.slots, motion=motion, context=context)
+
+    def _choosers(self, task: _Task, q_256: int) -> list[Choose]:
+        """What chooses the vectors to each reference."""
+        kind, references = task.planned.kind, task.references
+        is_needed = kind is not FrameKind.B or task.planned.stored_in is not None
+        if self.settings.motion_search == SPARSE_SEARCH and not is_needed:
+            return [as_expected] * len(references)
+        source = self._weigher.source(task.planes[0])
+        return [self._weigher.chooser(source, each.samples, kind, q_256) for each in references]
 
     def _coded(
         self,

@@ -59,6 +59,11 @@ def code_motion(
     return CodedMotion(precision, tuple(motions), tuple(passes))
 
 
+def as_expected(level: int, cells: Cells, parent: I32, odds: CellOdds) -> tuple[NDArray[np.bool_], I32]:
+    """Chooses nothing, so that every cell moves as its frame's references do."""
+    return np.zeros(len(cells), np.bool_), np.zeros((2, 0), np.int32)
+
+
 class MotionReader:
     """Chooses the vectors that the string of a motion section holds; raises BrokenString."""
 

@@ -15,7 +15,8 @@ MAX_Q: Final = (Q_LEVELS - 1) * Q_UNIT
 MAX_SLICES: Final = 64
 MAX_B_FRAMES: Final = 15
 QP_KINDS: Final = ("I", "P", "B")
-FASTEST_SEARCH: Final = "fast"
+FAST_SEARCH: Final = "fast"
+SPARSE_SEARCH: Final = "sparse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,9 @@ class CodecSettings:
     )
     motion_search: str = flag(
         "full",
-        "How long motion is searched; fast takes two thirds of full's time, thorough twice as long.",
-        choices=(FASTEST_SEARCH, "full", "thorough"),
+        "How long motion is searched; fast takes two thirds of full's time, thorough twice as long. sparse is fast, "
+        "and searches nothing for B frames that no other frame needs: they move as is expected of them.",
+        choices=(SPARSE_SEARCH, FAST_SEARCH, "full", "thorough"),
         in_presets=True,
     )
     slices: int = flag(
@@ -129,6 +131,11 @@ class CodecSettings:
             return self.qp
         of_kinds = self.qp_of_kinds or (0,)
         return of_kinds[0] if self.keyint == 1 else of_kinds[1]
+
+    @property
+    def search_effort(self) -> str:
+        """How long the frames are searched that are searched at all."""
+        return FAST_SEARCH if self.motion_search == SPARSE_SEARCH else self.motion_search
 
     @property
     def forced_keys(self) -> ForcedKeys:

@@ -151,7 +151,7 @@ class InstalledEngine:
 
         self.check_size(video)
         if settings.keyint != 1:
-            self.load_inter(settings.motion_search)
+            self.load_inter(settings.search_effort)
         return Encoder(video, settings, self.networks, self.tables)
 
     def decoder(self, video: VideoFormat, base_q_256: int) -> FrameDecoder:
