@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.measure.browser import data_of
 from zvc69_cli.measure import bare_machine, gpu_kit
 from zvc69_cli.measure.bare_machine import Trouble, install, join, missing_parts, read_manifest, take
 from zvc69_cli.measure.gpu_kit import FOUND_THERE, TRAVELS, pack
@@ -205,6 +206,25 @@ def test_the_page_names_what_is_not_equal_and_what_lost_too_much():
     page = check_html(RESULT)
     assert "NOT EQUAL" in page and "0 of 1" in page
     assert "-0.300" in page and "+1.00 %" in page and "no scales" in page
+
+
+def test_the_page_shows_how_a_run_went_by():
+    stage = {"name": "quantise", "busy_s": 1.5, "processor_s": 1.0, "threads": 2}
+    run = {
+        "frames": 30,
+        "frames_per_s": 30.0,
+        "wall_s": 1.0,
+        "stages": [stage],
+        "networks": [],
+        "bound": "nothing",
+    }
+    rows = [{"at_s": at / 4, "frames_per_s": 30.0, "busy": {"quantise": 1.25}, "in_flight": 3} for at in (1, 2)]
+    found = {"part": "speed", "size": "64x48", "in": {**run, "timeline": rows}, "out": run}
+    result = {**RESULT, "parts": {"speed": {"ended": "finished", "seconds": 1.0}}, "findings": [found]}
+    sections = data_of(check_html(result))["sections"]
+    (timeline,) = (each for each in sections if each["type"] == "timeline")
+    assert timeline["title"].startswith("64x48, in") and timeline["stages"] == ["quantise"]
+    assert [each["busy"] for each in timeline["moments"]] == [[1.25], [1.25]]
 
 
 @pytest.mark.slow

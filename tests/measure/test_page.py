@@ -30,6 +30,7 @@ from zvc69_cli.measure.page import (
     Flame,
     FlameNode,
     Frames,
+    Moment,
     Picture,
     Row,
     Run,
@@ -42,6 +43,7 @@ from zvc69_cli.measure.page import (
     Table,
     Tile,
     Tiles,
+    Timeline,
     busiest_part,
     crop_of,
     data_uris,
@@ -124,6 +126,13 @@ def sections(frames: int = 50) -> list[Section]:
             items=(Bar(name="read", value=1.0, text="1 ms"), Bar(name="none", value=0.0, text="0 ms")),
         ),
         Flame(title="flame", root=FlameNode(name="encode", value=3.0, children=(leaf,))),
+        Timeline(
+            title="timeline",
+            stages=("quantise", NASTY),
+            moments=tuple(
+                Moment(at_s=at / 4, busy=(at % 3 / 2, 1.0), frames_per_s=10 + at) for at in range(1, 9)
+            ),
+        ),
         Facts(title="facts", items=((NASTY, NASTY),)),
     ]
 
@@ -232,7 +241,7 @@ def test_a_browser_draws_it_without_an_error_or_a_request(
     assert sight.outside == ()
     assert sight.told("theme") == ("dark" if is_dark else "light")
     charts = re.findall(r'<svg class="chart".*?</svg>', sight.dom, re.DOTALL)
-    assert len(charts) == 4 + 1 + 2  # curves, speeds, bits and quality
+    assert len(charts) == 4 + 1 + 2 + 1  # curves, speeds, bits and quality, timeline
     for each in charts:
         assert each.count("<path") > 3 and "NaN" not in each and "nothing to show" not in each
     times = [int(sight.told("drawn-ms"))]

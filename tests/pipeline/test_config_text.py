@@ -32,7 +32,7 @@ def test_every_value_is_printed_with_who_chose_it(tmp_path):
     lines = config_text(choices).splitlines()
     assert lines[:2] == ['preset = "ultrafast"', 'tune = "zerolatency"']
     assert "crf = 20.0  # --crf" in lines
-    assert 'rounding = "nearest"  # preset ultrafast' in lines
+    assert 'motion-search = "sparse"  # preset ultrafast' in lines
     assert "bframes = 0  # tune zerolatency" in lines
     assert "threads = 3  # ZVC69_THREADS" in lines
     assert f"slices = 2  # {mine}" in lines

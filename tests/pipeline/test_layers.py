@@ -27,9 +27,9 @@ def chosen(explicit=None, environment=None, configs=()):
 
 
 def test_a_config_file_wins_over_preset_and_tune_and_loses_to_environment_and_flag(config):
-    path = config('preset = "ultrafast"\ntune = "zerolatency"\nbframes = 1\nrounding = "dead-zone"\ncrf = 30\n')
+    path = config('preset = "ultrafast"\ntune = "zerolatency"\nbframes = 1\nmotion-search = "full"\ncrf = 30\n')
     assert chosen(configs=[path]).codec.bframes == 1
-    assert chosen(configs=[path]).codec.rounding == "dead-zone"
+    assert chosen(configs=[path]).codec.motion_search == "full"
     assert chosen(environment={"ZVC69_BFRAMES": "7"}, configs=[path]).codec.bframes == 7
     assert chosen({"bframes": 15}, {"ZVC69_BFRAMES": "7"}, [path]).codec.bframes == 15
     assert chosen(configs=[path]).preset == "ultrafast"

@@ -19,6 +19,7 @@ from zvc69_cli.pipeline.encode import encode
 from zvc69_cli.pipeline.places import Pipes
 from zvc69_cli.pipeline.resolve import EncodeOptions
 from zvc69_cli.pipeline.sessions import Encoder
+from zvc69_cli.pipeline.two_pass import quick_options
 
 FRAMES = 40
 
@@ -103,6 +104,14 @@ def test_two_runs_pass_a_file_on(clip, out, tmp_path):
     coded(clip, out, bitrate="10", passes=2)
     assert Path(out).read_bytes() == two_runs
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.y4m", "out.zvc69", "out.zvc69.stats"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"), [("sparse", "sparse"), ("fast", "fast"), ("full", "fast"), ("thorough", "fast")]
+)
+def test_a_first_pass_searches_quickly_and_leaves_out_what_the_second_will(asked, first):
+    options = EncodeOptions.of(bitrate="10", pass_=1, motion_search=asked)
+    assert quick_options(options).codec.motion_search == first
 
 
 @pytest.mark.parametrize(

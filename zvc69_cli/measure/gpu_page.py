@@ -13,11 +13,13 @@ from zvc69_cli.measure.page import (
     Bars,
     Cell,
     Facts,
+    Moment,
     Row,
     Section,
     Table,
     Tile,
     Tiles,
+    Timeline,
     page_html,
     write_text,
 )
@@ -146,6 +148,8 @@ def _speeds(fast: Sequence[dict[str, Any]]) -> list[Section]:
             if way in each:
                 rows.append(_speed_row(each["size"], way, each[way], memory))
                 sections.append(_time(f"{each['size']}, {way}", each[way]))
+                if each[way].get("timeline"):
+                    sections.append(_timeline(f"{each['size']}, {way}", each[way]["timeline"]))
         if "jobs" in each:
             way = f"{each['way']}, --jobs {each['jobs']}, --keyint {each['keyint']}"
             rows.append(_speed_row(each["size"], way, each, None))
@@ -186,6 +190,25 @@ def _time(title: str, facts: dict[str, Any]) -> Bars:
         note=f"What bounds it: {facts['bound']}. Stages overlap, and a network's time is part of its stage's; busy is "
         "each thread of a stage.",
         items=tuple(bars),
+    )
+
+
+def _timeline(title: str, rows: Sequence[dict[str, Any]]) -> Timeline:
+    """The run as it went by; the stage whose line touches its number of threads bounds the speed there."""
+    stages = tuple(rows[0]["busy"])
+    moments = (
+        Moment(
+            at_s=row["at_s"],
+            busy=tuple(row["busy"].get(stage, 0.0) for stage in stages),
+            frames_per_s=row["frames_per_s"],
+        )
+        for row in rows
+    )
+    return Timeline(
+        title=f"{title}: stages as time goes by",
+        note="Threads of each stage that were at work, and the frames that came out.",
+        stages=stages,
+        moments=tuple(moments),
     )
 
 

@@ -260,7 +260,27 @@ class Flame:
     type: str = field(default="flame", init=False)
 
 
-Section = Table | Facts | Tiles | Curves | Speeds | Frames | Slider | Bars | Flame
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A short while of a run, up to `at_s`: threads of each stage at work, and the frames that came out."""
+
+    at_s: float
+    busy: tuple[float, ...]
+    frames_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """How busy stages were as time went by."""
+
+    title: str
+    stages: tuple[str, ...]
+    moments: tuple[Moment, ...]
+    note: str = ""
+    type: str = field(default="timeline", init=False)
+
+
+Section = Table | Facts | Tiles | Curves | Speeds | Frames | Slider | Bars | Flame | Timeline
 
 
 def page_html(title: str, subtitle: str, sections: Sequence[Section]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from zvc69_cli.codec.pass_log import PassFrame, PassLog, end_line, frame_line, head_line, parse_pass_log
-from zvc69_cli.codec.settings import FAST_SEARCH
+from zvc69_cli.codec.settings import FAST_SEARCH, SEARCHES
 from zvc69_cli.errors import InputError, UsageError
 from zvc69_cli.frames import CopiedPacket, Frame, Packet, VideoFormat
 from zvc69_cli.pipeline.places import PIPE, Destination, Pipes, choose_destination, writing
@@ -128,7 +128,9 @@ def quick_options(options: EncodeOptions) -> EncodeOptions:
     """What a first pass does of what is asked for; the others all of it."""
     if options.rate.pass_ != 1 or options.rate.slow_firstpass:
         return options
-    return replace(options, codec=replace(options.codec, motion_search=FAST_SEARCH, refine=0))
+    # A sparse search makes some frames larger than a fast one would: the first pass has to see them as they will be.
+    quick = min(options.codec.motion_search, FAST_SEARCH, key=SEARCHES.index)
+    return replace(options, codec=replace(options.codec, motion_search=quick, refine=0))
 
 
 def first_pass_options(options: EncodeOptions, in_name: str) -> EncodeOptions:

@@ -268,6 +268,27 @@
     }
     box.append(grid);
   }
+  function timeline(section) {
+    const box = frameOf(section);
+    const hidden = new Set();
+    let redraw = () => {};
+    const names = [...section.stages, "frames a second"];
+    box.append(legend(names.map((name, at) => [name, swatch(ofCodec(at))]), hidden, () => redraw()));
+    const line = (at, valueOf, said) => ({
+      colour: ofCodec(at), width: 1.8, onRight: at === section.stages.length,
+      points: section.moments.map((each) => ({
+        x: each.at_s, y: valueOf(each), tip: () => [`${names[at]}, up to ${each.at_s.toFixed(2)} s`, said(valueOf(each))],
+      })),
+    });
+    redraw = plotIn(box, true, `${section.title}, over time`, () => ({
+      x: { title: "seconds" }, y: { title: "threads at work", fromZero: true },
+      ...(hidden.has(section.stages.length) ? {} : { right: { title: "frames a second", fromZero: true } }),
+      lines: [
+        ...section.stages.map((_, at) => line(at, (each) => each.busy[at], (value) => `${value.toFixed(2)} threads at work`)),
+        line(section.stages.length, (each) => each.frames_per_s, (value) => `${shortNumber(value, 3)} frames a second`),
+      ].filter((_, at) => !hidden.has(at)),
+    }));
+  }
   function flame(section) {
     const box = frameOf(section);
     const area = make("div", { class: "flame" });
@@ -318,7 +339,7 @@
   media.addEventListener("change", paint);
   paint();
 
-  const kinds = { curves, speed, frames, slider, table, facts, tiles, bars, flame };
+  const kinds = { curves, speed, frames, slider, table, facts, tiles, bars, flame, timeline };
   for (const section of data.sections) kinds[section.type](section);
   requestAnimationFrame(() => requestAnimationFrame(() => {
     root.dataset.drawnMs = (performance.now() - began).toFixed(0);
