@@ -8,7 +8,10 @@ cpu           what everything is measured against; the priors' home where no GPU
 cuda          the priors and the searches on every NVIDIA device, and all of it where there is no TensorRT
 tensorrt      the convolutions, by ONNX Runtime's own provider (TensorRT 10); the rest as on cuda
 tensorrt-rtx  the same for GeForce and RTX boards, with engines that are built without a GPU (runtime.rtx)
-openvino      the convolutions on a CPU; the searches and the priors stay with ONNX Runtime
+openvino      the convolutions on a CPU; the searches and the priors stay with ONNX Runtime. No faster where both were
+              measured: 0.78 of cpu's speed in, 0.88 out (352x288, float32, two cores with AVX2, ONNX Runtime 1.31,
+              OpenVINO 2026.4; measure.backend_bench). `auto` never takes it; whether another CPU is better
+              off with it, that command says
 
 Of these, cpu and openvino have been run; no GPU was at hand when the others were written.
 """
