@@ -38,7 +38,7 @@ class ToyNetworks:
     has_inter = True
     has_gradients = True
     makes_samples = False
-    keeps_pictures = False
+    keeps_arrays = False
 
     def put(self, array):
         return array

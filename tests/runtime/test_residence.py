@@ -17,7 +17,7 @@ from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.skipping import picture_error
 from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import Frame, VideoFormat
-from zvc69_cli.runtime.bundle import PICTURE_GRAPHS, find_bundle
+from zvc69_cli.runtime.bundle import PROGRAM_GRAPHS, find_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.residence import Place, PlacedArray, PlacedSession
 from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
@@ -29,11 +29,14 @@ VIDEO = VideoFormat(width=80, height=48)
 class Watched(PlacedSession):
     """Notes what it is given that has to be carried to the device, in bytes."""
 
-    carried = 0
+    carried = 0  # to the device
+    brought = 0  # from it
 
     def run_kept(self, inputs, kept):
         Watched.carried += sum(each.nbytes for each in inputs.values() if not isinstance(each, PlacedArray))
-        return super().run_kept(inputs, kept)
+        outputs = super().run_kept(inputs, kept)
+        Watched.brought += sum(each.nbytes for each in outputs if not isinstance(each, PlacedArray))
+        return outputs
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +160,28 @@ def test_a_frame_travels_once_and_as_the_samples_that_it_is(placed):
     assert samples <= Watched.carried - before <= samples + 100
 
 
+def test_a_decoder_carries_symbols_and_brings_tables_and_what_is_shown(bundle, placed):
+    """Of a P frame behind another: latents, means and predictions stay, and so do the references."""
+    video = VideoFormat(width=128, height=64)
+    tables = CodecTables.from_arrays(bundle.arrays)
+    settings = CodecSettings(qp=40, bframes=0, keyint=50, scenecut=0)
+    encoder = Encoder(video, settings, placed, tables)
+    decoder = Decoder(video, encoder.base_q_256, placed, tables)
+    for number, planned in enumerate(scheduled(video, moving_clip(video, 3, 5), settings, encoder.base_q_256)):
+        packet = encoder.pack(encoder.quantise(planned))
+        carried, brought = Watched.carried, Watched.brought
+        parsed = decoder.parse(packet)
+        frame = decoder.reconstruct(parsed)
+        carried, brought = Watched.carried - carried, Watched.brought - brought
+        if number < 2:
+            continue
+        symbols, samples = parsed.symbols.size, frame.y.size + frame.u.size + frame.v.size
+        latent = 4 * symbols  # as floats: motion, its prior and the hyper latent take less together
+        assert 2 * 2 * symbols <= carried < 2 * 2 * symbols + latent
+        assert 2 * symbols + samples <= brought < 2 * symbols + samples + latent
+
+
 def test_graphs_of_the_program_lie_beside_it_and_not_in_a_bundle(bundle):
-    for name in PICTURE_GRAPHS:
+    for name in PROGRAM_GRAPHS:
         assert name not in bundle.graphs
         assert bundle.graph(name).is_file()

@@ -39,15 +39,15 @@ from engines.training.motion import (  # noqa: E402
     split_head,
 )
 from engines.training.moving import half_samples, moved_blocks, quarter_samples, warp_planes  # noqa: E402
-from engines.training.picture_graphs import picture_graphs  # noqa: E402
+from engines.training.program_graphs import program_graphs  # noqa: E402
 from engines.training.search import MotionSearch  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_motion_tables  # noqa: E402
 from zvc69_cli.codec import motion as codec_motion  # noqa: E402
 from zvc69_cli.codec import planes as codec_planes  # noqa: E402
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior  # noqa: E402
 from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
-from zvc69_cli.runtime.bundle import PICTURE_GRAPHS, find_bundle  # noqa: E402
-from zvc69_cli.runtime.places import picture_graphs_folder  # noqa: E402
+from zvc69_cli.runtime.bundle import PROGRAM_GRAPHS, find_bundle  # noqa: E402
+from zvc69_cli.runtime.places import program_graphs_folder  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -264,10 +264,10 @@ def test_what_ships_says_something_in_the_hyper_latents_of_p_and_b_frames(shippe
 
 
 def test_the_graphs_of_pictures_that_ship_are_those_that_are_built():
-    built = picture_graphs()
-    assert set(built) == set(PICTURE_GRAPHS)
+    built = program_graphs()
+    assert set(built) == set(PROGRAM_GRAPHS)
     for name, graph in built.items():
-        assert onnx.load(picture_graphs_folder() / f"{name}.onnx").graph == graph.graph
+        assert onnx.load(program_graphs_folder() / f"{name}.onnx").graph == graph.graph
 
 
 def _coded_pair(intra, inter, frames, q):

@@ -15,7 +15,6 @@ from zvc69_cli.codec.dpb import (
     ReferenceState,
     Slots,
     in_order,
-    prior_extra,
     state_of,
 )
 from zvc69_cli.codec.entropy import BrokenString
@@ -181,7 +180,7 @@ class Decoder:
         motion, prior = None, intra_prior(self._networks)
         if isinstance(tables, InterTables) and sections.motion is not None:
             motion = self._motion(packet.pts, sections.motion, references, tables)
-            prior = inter_prior(self._networks, prior_extra(references, motion.motions))
+            prior = inter_prior(self._networks, references, motion.motions)
         hyper = read_hyper(sections.hyper, hyper_size(self.video), q_256, tables)
         reader = LatentReader(sections.slices, size, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)

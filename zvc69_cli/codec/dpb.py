@@ -14,7 +14,7 @@ import numpy as np
 
 from zvc69_cli.codec.gop import SLOTS
 from zvc69_cli.codec.motion import Motion, no_motion, scaled, time_ratio
-from zvc69_cli.codec.networks import F32
+from zvc69_cli.codec.networks import F32, Tensor
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT
 from zvc69_cli.codec.quantised import QuantisedFrame
 from zvc69_cli.frames import FrameKind
@@ -90,7 +90,7 @@ class ReferenceState(NamedTuple):
     pts: int
     span_ticks: int
     motion: Motion
-    latent: F32
+    latent: Tensor
 
 
 def in_order(
@@ -106,7 +106,9 @@ def state_of(quantised: QuantisedFrame, references: Sequence[ReferenceState]) ->
     """What a frame leaves behind."""
     if quantised.motion is None:
         _, height, width = quantised.latent.shape
-        return ReferenceState(quantised.pts, 1, no_motion(height, width), np.zeros_like(quantised.latent))
+        return ReferenceState(
+            quantised.pts, 1, no_motion(height, width), np.zeros(quantised.latent.shape, np.float32)
+        )
     span = ticks_between(references[0].pts, quantised.pts)
     return ReferenceState(quantised.pts, span, quantised.motion.motions[0], quantised.latent)
 
@@ -140,8 +142,11 @@ def prior_extra(references: Sequence[ReferenceState], motions: Sequence[Motion])
     extra = np.empty((2 * channels + 6, height, width), np.float32)
     np.clip(first, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=extra[:channels])
     np.clip(last, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=extra[channels : 2 * channels])
-    for place, motion in enumerate((motions[0], motions[-1])):
-        begin = 2 * channels + 3 * place
-        extra[begin : begin + 2] = motion.fields[1]
-        extra[begin + 2] = motion.coded[1]
+    extra[2 * channels :] = motion_extra(motions)
     return extra
+
+
+def motion_extra(motions: Sequence[Motion]) -> F32:
+    """Of `prior_extra`, what tells the motion: float32 [6, h, w]."""
+    planes = [(*motion.fields[1], motion.coded[1]) for motion in (motions[0], motions[-1])]
+    return np.stack([*planes[0], *planes[1]]).astype(np.float32)

@@ -17,7 +17,6 @@ from zvc69_cli.codec.dpb import (
     ReferenceState,
     Slots,
     in_order,
-    prior_extra,
     state_of,
 )
 from zvc69_cli.codec.entropy import Pass, pack_string
@@ -216,7 +215,7 @@ class Encoder:
             return self._coded_inter(task, q_256)
         latent, hyper = self._networks.analyse(*task.planes, q_256)
 
-        def gradient(decoded: F32) -> F32:
+        def gradient(decoded: Tensor) -> F32:
             return self._networks.gradient(task.planes, decoded, q_256)
 
         return self._coded(planned, latent, hyper, intra_prior(self._networks), gradient)
@@ -242,9 +241,9 @@ class Encoder:
         pictures = [each.picture for each in references]
         context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
         latent, hyper = self._networks.analyse_inter(*task.planes, context, q_256)
-        prior = inter_prior(self._networks, prior_extra(states, motion.motions))
+        prior = inter_prior(self._networks, states, motion.motions)
 
-        def gradient(decoded: F32) -> F32:
+        def gradient(decoded: Tensor) -> F32:
             return self._networks.gradient_inter(task.planes, decoded, context, q_256)
 
         quantised = self._coded(planned, latent, hyper, prior, gradient)
@@ -265,7 +264,7 @@ class Encoder:
         latent: F32,
         hyper: F32,
         prior: LatentPrior,
-        gradient: Callable[[F32], F32],
+        gradient: Callable[[Tensor], F32],
     ) -> QuantisedFrame:
         """The symbols of a latent in steps and its hyper latent, both unrounded.
 
@@ -279,7 +278,7 @@ class Encoder:
 
         def coded_as(latent: F32) -> CodedLatent:
             def choose(_: int, predicted: PriorOutput) -> I32:
-                return rounding.symbols(latent, predicted.means, predicted.indexes)
+                return rounding.symbols(latent, np.asarray(predicted.means), predicted.indexes)
 
             hyper = whole_hyper(hyper_symbols, tables)
             return code_latent(prior, hyper, (channels, height, width), offsets, choose)

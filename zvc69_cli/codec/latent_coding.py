@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from zvc69_cli.codec.dpb import ReferenceState, motion_extra, prior_extra
 from zvc69_cli.codec.entropy import BrokenString, StringReader
+from zvc69_cli.codec.motion import Motion
 from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput, Tensor
 from zvc69_cli.codec.payload import Slice
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import I32, checkerboard, hyper_rows, known_half, merge_passes
+from zvc69_cli.codec.quantised import (
+    I32,
+    checkerboard,
+    decoded_latent,
+    hyper_rows,
+    known_half,
+    merged_indexes,
+)
 from zvc69_cli.codec.tables import LatentTables
 
 Choose = Callable[
@@ -20,10 +29,11 @@ Choose = Callable[
 
 
 class LatentPrior(NamedTuple):
-    """Which of the networks predict the latent of a frame."""
+    """The networks, and which of them predict the latent of a frame."""
 
+    networks: Networks
     first: Callable[[F32, int, int, F32], PriorOutput]
-    second: Callable[[F32, Tensor, F32], PriorOutput]
+    second: Callable[[Tensor, Tensor, F32], PriorOutput]
 
 
 class CodedLatent(NamedTuple):
@@ -31,20 +41,27 @@ class CodedLatent(NamedTuple):
 
     symbols: I32
     indexes: U8
-    latent: F32
+    latent: Tensor
 
 
 def intra_prior(networks: Networks) -> LatentPrior:
-    return LatentPrior(networks.predict_first, networks.predict_second)
+    return LatentPrior(networks, networks.predict_first, networks.predict_second)
 
 
-def inter_prior(networks: Networks, extra: F32) -> LatentPrior:
-    """extra: what the references tell (codec.dpb.prior_extra)."""
+def inter_prior(
+    networks: Networks, references: Sequence[ReferenceState], motions: Sequence[Motion]
+) -> LatentPrior:
+    """Of a frame that moves like this from its references."""
+    extra: Tensor
+    if networks.keeps_arrays:
+        extra = networks.prior_extra(references[0].latent, references[-1].latent, motion_extra(motions))
+    else:
+        extra = prior_extra(references, motions)
 
     def first(hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         return networks.predict_inter_first(hyper, height, width, extra, offsets)
 
-    return LatentPrior(first, networks.predict_inter_second)
+    return LatentPrior(networks, first, networks.predict_inter_second)
 
 
 def code_latent(
@@ -59,9 +76,20 @@ def code_latent(
     board = checkerboard(*size, 0, size[1]).first
     first = prior.first(whole_hyper.astype(np.float32), size[1], size[2], offsets)
     symbols = np.where(board, choose(0, first), 0)
-    second = prior.second(known_half(symbols, first), first.state, offsets)
+    networks = prior.networks
+    known: Tensor
+    if networks.keeps_arrays:
+        known = networks.known_half(symbols, first.means)
+    else:
+        known = known_half(symbols, first)
+    second = prior.second(known, first.state, offsets)
     symbols = np.where(board, symbols, choose(1, second))
-    return CodedLatent(symbols, *merge_passes(symbols, first, second))
+    latent: Tensor
+    if networks.keeps_arrays:
+        latent = networks.decoded_latent(symbols, first.means, second.means)
+    else:
+        latent = decoded_latent(symbols, first, second)
+    return CodedLatent(symbols, merged_indexes(symbols, first, second), latent)
 
 
 def whole_hyper(symbols: I32, tables: LatentTables) -> I32:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from zvc69_cli.frames import Samples
 
 F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
 
 
@@ -29,7 +30,7 @@ class PriorOutput(Protocol):
     """codec.prior.Prediction as a backend yields it."""
 
     @property
-    def means(self) -> F32:
+    def means(self) -> Tensor:
         """float32 [C, H, W], integers: sixteenths of a step"""
 
     @property
@@ -58,8 +59,8 @@ class Networks(Protocol):
         """A plane [rows, columns], or quarter samples, put where the networks run: for what is given them often."""
 
     @property
-    def keeps_pictures(self) -> bool:
-        """Whether pictures lie where the networks run, so that the next four are to be asked, and not codec.planes."""
+    def keeps_arrays(self) -> bool:
+        """Whether arrays lie where the networks run: the next seven are asked then, and not what they stand for."""
 
     def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
         """codec.planes.padded_planes of a frame's samples, to that height and width of luma."""
@@ -75,6 +76,15 @@ class Networks(Protocol):
     def continued(self, plane: Tensor, height: int, width: int) -> Tensor:
         """A plane continued to that size by its last column and row."""
 
+    def known_half(self, symbols: I32, means: Tensor) -> Tensor:
+        """codec.quantised.known_half, of the means of a first pass."""
+
+    def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
+        """The latent of codec.quantised.merge_passes, of the means of both passes."""
+
+    def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
+        """codec.dpb.prior_extra, of the references' latents and codec.dpb.motion_extra."""
+
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         """Latent [C, h, w] in quantisation steps and hyper latent [Z, ceil(h/4), ceil(w/4)], both unrounded.
 
@@ -85,10 +95,10 @@ class Networks(Protocol):
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.first, equal to it in every element."""
 
-    def predict_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
+    def predict_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.second, equal to it in every element; `state` of the result is the one given."""
 
-    def synthesise(self, latent: F32, q_256: int, peak: int) -> Picture:
+    def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
         """Planes [H, W] and twice [H/2, W/2] of whole samples in 0..peak.
 
         latent  [C, h, w] in sixteenths of a step
@@ -102,7 +112,7 @@ class Networks(Protocol):
     def has_gradients(self) -> bool:
         """Whether the two gradients can be had."""
 
-    def gradient(self, planes: Picture, latent: F32, q_256: int) -> F32:
+    def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
         """By each element of a latent in steps, [C, h, w]: how the error of the picture made of it grows.
 
         The error is the squared one a luma sample, samples in 0..1, planes 6:1:1, summed over the luma's samples.
@@ -111,7 +121,7 @@ class Networks(Protocol):
         latent  in sixteenths of a step
         """
 
-    def gradient_inter(self, planes: Picture, latent: F32, context: Tensor, q_256: int) -> F32:
+    def gradient_inter(self, planes: Picture, latent: Tensor, context: Tensor, q_256: int) -> F32:
         """As `gradient`, knowing the prediction."""
 
     def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
@@ -155,11 +165,13 @@ class Networks(Protocol):
     def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
         """As `analyse`, knowing the prediction."""
 
-    def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
+    def predict_inter_first(
+        self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
+    ) -> PriorOutput:
         """codec.prior.IntegerPrior.first of the inter prior; extra is [2C + 6, height, width] of integers."""
 
-    def predict_inter_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
+    def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
         """codec.prior.IntegerPrior.second of the inter prior."""
 
-    def synthesise_inter(self, latent: F32, context: Tensor, q_256: int, peak: int) -> Picture:
+    def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
         """As `synthesise`, knowing the prediction."""

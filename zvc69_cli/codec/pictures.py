@@ -22,7 +22,7 @@ class PictureExchange:
 
     def source(self, frame: Frame) -> Picture:
         """A frame's padded planes in 0..1."""
-        if not self._networks.keeps_pictures:
+        if not self._networks.keeps_arrays:
             return padded_planes(frame, self._video)
         width, height = align_dimensions(self._video.width, self._video.height, BLOCK)
         return self._networks.take((frame.y, frame.u, frame.v), height, width, self._video.peak)
@@ -30,7 +30,7 @@ class PictureExchange:
     def shown(self, picture: Picture, pts: int) -> Frame:
         """A frame of the video's size from padded planes of whole samples."""
         video = self._video
-        if not self._networks.keeps_pictures:
+        if not self._networks.keeps_arrays:
             return cropped_frame(picture, video, pts)
         size, chroma = (video.height, video.width), (video.chroma_height, video.chroma_width)
         y, u, v = self._networks.give(picture, size, chroma, video.bit_depth)
@@ -38,7 +38,7 @@ class PictureExchange:
 
     def error(self, source: Picture, decoded: Picture) -> float:
         """Mean squared error 6:1:1 between what `source` yields and planes of whole samples; samples in 0..1."""
-        if not self._networks.keeps_pictures:
+        if not self._networks.keeps_arrays:
             return picture_error(source, decoded, self._video.peak)
         return self._networks.picture_error(source, decoded, self._video.peak)
 
@@ -48,7 +48,7 @@ def continued(plane: Tensor, networks: Networks, multiple: int) -> Tensor:
     rows, columns = (-(-side // multiple) * multiple for side in plane.shape)
     if (rows, columns) == tuple(plane.shape):
         return plane
-    if networks.keeps_pictures:
+    if networks.keeps_arrays:
         return networks.continued(plane, rows, columns)
     here: F32 = np.asarray(plane)
     return np.pad(here, ((0, rows - here.shape[0]), (0, columns - here.shape[1])), mode="edge")

@@ -74,7 +74,7 @@ class QuantisedFrame:
     hyper: I32
     symbols: I32
     indexes: U8
-    latent: F32
+    latent: Tensor
     temporal_layer: int = 0
     references: tuple[int, ...] = ()
     stored_in: int | None = None
@@ -138,14 +138,19 @@ def hyper_rows(hyper: I32, q_256: int, tables: LatentTables) -> U8:
 
 def known_half(symbols: I32, first: PriorOutput) -> F32:
     """What the second pass of the prior is given: the first pass's half decoded, in sixteenths; 0 elsewhere."""
-    return np.where(_board(symbols), sixteenths(symbols, first.means), np.float32(0))
+    return np.where(_board(symbols), sixteenths(symbols, np.asarray(first.means)), np.float32(0))
 
 
-def merge_passes(symbols: I32, first: PriorOutput, second: PriorOutput) -> tuple[U8, F32]:
-    """The table of each symbol, and the decoded latent in sixteenths: each half from the pass that coded it."""
+def merged_indexes(symbols: I32, first: PriorOutput, second: PriorOutput) -> U8:
+    """The table of each symbol, from the pass that coded it."""
+    return np.where(_board(symbols), first.indexes, second.indexes)
+
+
+def decoded_latent(symbols: I32, first: PriorOutput, second: PriorOutput) -> F32:
+    """The decoded latent in sixteenths, each half from the pass that coded it."""
     board = _board(symbols)
-    means = np.where(board, first.means, second.means)
-    return np.where(board, first.indexes, second.indexes), sixteenths(symbols, means)
+    means = np.where(board, np.asarray(first.means), np.asarray(second.means))
+    return sixteenths(symbols, means)
 
 
 def sixteenths(symbols: I32, means: F32) -> F32:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
+from zvc69_cli.codec.networks import F32, I32, Networks, Picture, PriorOutput, Tensor
 from zvc69_cli.frames import Samples
 from zvc69_cli.pipeline.queues import StageTime
 
@@ -49,8 +49,8 @@ class TimedNetworks:
         return self._networks.put(array)
 
     @property
-    def keeps_pictures(self) -> bool:
-        return self._networks.keeps_pictures
+    def keeps_arrays(self) -> bool:
+        return self._networks.keeps_arrays
 
     def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
         began = time.perf_counter()
@@ -70,6 +70,18 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("search", began, self._networks.continued(plane, height, width))
 
+    def known_half(self, symbols: I32, means: Tensor) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("prior", began, self._networks.known_half(symbols, means))
+
+    def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("prior", began, self._networks.decoded_latent(symbols, first, second))
+
+    def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("prior", began, self._networks.prior_extra(first, last, motion))
+
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         began = time.perf_counter()
         return self._timed("analyse", began, self._networks.analyse(y, u, v, q_256))
@@ -78,11 +90,11 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_first(hyper, height, width, offsets))
 
-    def predict_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
+    def predict_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_second(known, state, offsets))
 
-    def synthesise(self, latent: F32, q_256: int, peak: int) -> Picture:
+    def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise(latent, q_256, peak))
 
@@ -118,16 +130,18 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("analyse", began, self._networks.analyse_inter(y, u, v, context, q_256))
 
-    def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
+    def predict_inter_first(
+        self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
+    ) -> PriorOutput:
         began = time.perf_counter()
         output = self._networks.predict_inter_first(hyper, height, width, extra, offsets)
         return self._timed("prior", began, output)
 
-    def predict_inter_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
+    def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.predict_inter_second(known, state, offsets))
 
-    def synthesise_inter(self, latent: F32, context: Tensor, q_256: int, peak: int) -> Picture:
+    def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
         began = time.perf_counter()
         return self._timed("synthesise", began, self._networks.synthesise_inter(latent, context, q_256, peak))
 
@@ -135,11 +149,11 @@ class TimedNetworks:
     def has_gradients(self) -> bool:
         return self._networks.has_gradients
 
-    def gradient(self, planes: Picture, latent: F32, q_256: int) -> F32:
+    def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
         began = time.perf_counter()
         return self._timed("refine", began, self._networks.gradient(planes, latent, q_256))
 
-    def gradient_inter(self, planes: Picture, latent: F32, context: Tensor, q_256: int) -> F32:
+    def gradient_inter(self, planes: Picture, latent: Tensor, context: Tensor, q_256: int) -> F32:
         began = time.perf_counter()
         return self._timed("refine", began, self._networks.gradient_inter(planes, latent, context, q_256))
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.errors import RuntimeUnavailable, UnknownBundle
-from zvc69_cli.runtime.places import engines_folder, picture_graphs_folder
+from zvc69_cli.runtime.places import engines_folder, program_graphs_folder
 
 DEFAULT_BUNDLE: Final = "zvc69-s"
 MANIFEST_FILE: Final = "manifest.json"
@@ -41,8 +41,18 @@ INTER_GRAPHS: Final = (
 GRADIENT_GRAPHS: Final = ("gradient", "gradient_inter")
 # A reference's quarter samples, made where it lies; a bundle may lack it.
 SAMPLES_GRAPH: Final = "samples"
-# Frames' samples to planes where they lie, and back. Without weights: they belong to the program, not to a bundle.
-PICTURE_GRAPHS: Final = ("take_8", "take_16", "give_8", "give_16", "continued", "picture_error")
+# What lies between frames, symbols and networks, made on a device. Without weights: the program's own, and no bundle's.
+PROGRAM_GRAPHS: Final = (
+    "take_8",
+    "take_16",
+    "give_8",
+    "give_16",
+    "continued",
+    "picture_error",
+    "known_half",
+    "decoded_latent",
+    "prior_extra",
+)
 # Those of the inter graphs that a decoder does without.
 ENCODER_GRAPHS: Final = (
     "search_fast",
@@ -99,7 +109,7 @@ class Bundle:
     manifest: Mapping[str, Any]
 
     def graph(self, name: str) -> Path:
-        return (picture_graphs_folder() if name in PICTURE_GRAPHS else self.folder) / f"{name}.onnx"
+        return (program_graphs_folder() if name in PROGRAM_GRAPHS else self.folder) / f"{name}.onnx"
 
     @property
     def graphs(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ def presets_folder() -> Path:
     return _folder("presets")
 
 
-def picture_graphs_folder() -> Path:
+def program_graphs_folder() -> Path:
     """Where the graphs lie that are the program's own."""
     return _PACKAGE / "runtime" / "graphs"
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.runtime.backends import Graph
-from zvc69_cli.runtime.bundle import INTRA_GRAPHS, PICTURE_GRAPHS, SAMPLES_GRAPH, Bundle, inter_graphs
+from zvc69_cli.runtime.bundle import INTRA_GRAPHS, PROGRAM_GRAPHS, SAMPLES_GRAPH, Bundle, inter_graphs
 from zvc69_cli.runtime.cache import open_cache
 from zvc69_cli.runtime.engines import GraphOpener
 from zvc69_cli.runtime.providers import GPU_KINDS, Device
@@ -22,6 +22,7 @@ from zvc69_cli.runtime.settings import RunSettings
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
+I32 = NDArray[np.int32]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 # One of them has its hands full with the search, which takes as long as all other graphs together.
@@ -29,6 +30,7 @@ CPU_LOADERS: Final = 2
 
 _Q_UNIT: Final = np.float32(1 / 256)
 _PICTURE: Final = {"y": 2, "u": 2, "v": 2}
+_PRIOR: Final = {"means": 1, "state": 1}
 
 
 class Tensor(Protocol):
@@ -46,7 +48,7 @@ Picture = tuple[Tensor, Tensor, Tensor]
 class PriorOutput(NamedTuple):
     """Means [C, H, W] and state [2C, H, W], integers in float32; table indexes uint8 [C, H, W]."""
 
-    means: F32
+    means: Tensor
     indexes: U8
     state: Tensor
 
@@ -73,7 +75,7 @@ class OrtNetworks:
         self._bundle = bundle
         self._open = open_graph
         self._loaders = loaders
-        self._locks = {name: threading.Lock() for name in (*bundle.graphs, *PICTURE_GRAPHS)}
+        self._locks = {name: threading.Lock() for name in (*bundle.graphs, *PROGRAM_GRAPHS)}
         self._sessions: dict[str, Graph] = {}
         self._load(INTRA_GRAPHS)
 
@@ -119,7 +121,7 @@ class OrtNetworks:
         return PlacedArray.of(array, 0, self._place)
 
     @property
-    def keeps_pictures(self) -> bool:
+    def keeps_arrays(self) -> bool:
         return self._place is not None
 
     def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
@@ -146,20 +148,37 @@ class OrtNetworks:
         (longer,) = self._keep("continued", {"continued": 2}, plane=_plane(plane), size=size)
         return _bare(longer, 2)
 
+    def known_half(self, symbols: I32, means: Tensor) -> Tensor:
+        given = {"symbols": _symbols(symbols), "means": _batch(means), "board": _board(symbols)}
+        (known,) = self._keep("known_half", {"known": 1}, **given)
+        return _bare(known, 1)
+
+    def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
+        means = {"first": _batch(first), "second": _batch(second)}
+        given = {"symbols": _symbols(symbols), **means, "board": _board(symbols)}
+        (latent,) = self._keep("decoded_latent", {"latent": 1}, **given)
+        return _bare(latent, 1)
+
+    def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
+        given = {"first": _batch(first), "last": _batch(last), "motion": motion[None]}
+        (extra,) = self._keep("prior_extra", {"extra": 1}, **given)
+        return _bare(extra, 1)
+
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
         latent, hyper = self._run("analyse", **_planes(y, u, v), q=_q(q_256))
         return latent[0], hyper[0]
 
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         size = np.array([height, width], np.int64)
-        return _prediction(self._keep("first", {"state": 1}, hyper=hyper[None], size=size, offsets=offsets))
+        return _prediction(self._keep("first", _PRIOR, hyper=hyper[None], size=size, offsets=offsets))
 
-    def predict_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
-        means, indexes = self._run("second", known=known[None], state=_batch(state), offsets=offsets)
-        return PriorOutput(means[0], indexes[0], state)
+    def predict_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
+        given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
+        means, indexes = self._keep("second", {"means": 1}, **given)
+        return PriorOutput(_bare(means, 1), indexes[0], state)
 
-    def synthesise(self, latent: F32, q_256: int, peak: int) -> Picture:
-        y, u, v = self._keep("synthesise", _PICTURE, latent=latent[None], q=_q(q_256), peak=_scalar(peak))
+    def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
+        y, u, v = self._keep("synthesise", _PICTURE, latent=_batch(latent), q=_q(q_256), peak=_scalar(peak))
         return _bare(y, 2), _bare(u, 2), _bare(v, 2)
 
     def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
@@ -198,26 +217,29 @@ class OrtNetworks:
         latent, hyper = self._run("analyse_inter", **_planes(y, u, v), context=_batch(context), q=_q(q_256))
         return latent[0], hyper[0]
 
-    def predict_inter_first(self, hyper: F32, height: int, width: int, extra: F32, offsets: F32) -> PriorOutput:
+    def predict_inter_first(
+        self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
+    ) -> PriorOutput:
         size = np.array([height, width], np.int64)
-        given = {"hyper": hyper[None], "size": size, "extra": extra[None], "offsets": offsets}
-        return _prediction(self._keep("first_inter", {"state": 1}, **given))
+        given = {"hyper": hyper[None], "size": size, "extra": _batch(extra), "offsets": offsets}
+        return _prediction(self._keep("first_inter", _PRIOR, **given))
 
-    def predict_inter_second(self, known: F32, state: Tensor, offsets: F32) -> PriorOutput:
-        means, indexes = self._run("second_inter", known=known[None], state=_batch(state), offsets=offsets)
-        return PriorOutput(means[0], indexes[0], state)
+    def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
+        given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
+        means, indexes = self._keep("second_inter", {"means": 1}, **given)
+        return PriorOutput(_bare(means, 1), indexes[0], state)
 
-    def synthesise_inter(self, latent: F32, context: Tensor, q_256: int, peak: int) -> Picture:
-        given = {"latent": latent[None], "context": _batch(context), "q": _q(q_256), "peak": _scalar(peak)}
+    def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
+        given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256), "peak": _scalar(peak)}
         y, u, v = self._keep("synthesise_inter", _PICTURE, **given)
         return _bare(y, 2), _bare(u, 2), _bare(v, 2)
 
-    def gradient(self, planes: Picture, latent: F32, q_256: int) -> F32:
-        (gradient,) = self._run("gradient", **_planes(*planes), latent=latent[None], q=_q(q_256))
+    def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
+        (gradient,) = self._run("gradient", **_planes(*planes), latent=_batch(latent), q=_q(q_256))
         return np.asarray(gradient[0], np.float32)
 
-    def gradient_inter(self, planes: Picture, latent: F32, context: Tensor, q_256: int) -> F32:
-        given = {"latent": latent[None], "context": _batch(context), "q": _q(q_256)}
+    def gradient_inter(self, planes: Picture, latent: Tensor, context: Tensor, q_256: int) -> F32:
+        given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256)}
         (gradient,) = self._run("gradient_inter", **_planes(*planes), **given)
         return np.asarray(gradient[0], np.float32)
 
@@ -284,6 +306,18 @@ def _batch(given: Tensor) -> Any:
     return given if isinstance(given, PlacedArray) else np.asarray(given)[None]
 
 
+def _symbols(symbols: I32) -> NDArray[np.int16]:
+    """Symbols [C, h, w] as they travel: their limit is that of 16 bits."""
+    return symbols[None].astype(np.int16)
+
+
+def _board(symbols: I32) -> F32:
+    """codec.quantised.checkerboard of a latent [C, h, w], [2, 1, h, w]: 1 where the first pass codes either half."""
+    _, height, width = symbols.shape
+    even = (np.arange(height)[:, None] + np.arange(width)) % 2 == 0
+    return np.stack([even, ~even]).astype(np.float32)[:, None]
+
+
 def _planes(y: Tensor, u: Tensor, v: Tensor) -> dict[str, Any]:
     return {"y": _plane(y), "u": _plane(u), "v": _plane(v)}
 
@@ -300,7 +334,7 @@ def _bare(output: Any, leading: int) -> Tensor:
 
 def _prediction(found: list[Any]) -> PriorOutput:
     means, indexes, state = found
-    return PriorOutput(means[0], indexes[0], _bare(state, 1))
+    return PriorOutput(_bare(means, 1), indexes[0], _bare(state, 1))
 
 
 def _scalar(value: float) -> F32:

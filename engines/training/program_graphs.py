@@ -1,8 +1,8 @@
-"""The ONNX graphs that take frames to where networks run, as planes, and back: codec.planes, node by node and exact.
+"""The ONNX graphs of what lies between frames, symbols and networks, for devices with a memory of their own.
 
-They hold no weights and belong to the program, not to a bundle: `python -m engines.training.picture_graphs` writes them
-into zvc69_cli/runtime/graphs. They are for devices with a memory of their own: samples then travel as the 8 or 16 bits
-that they are, padded and scaled there, a quarter or half of the bytes of float32.
+codec.planes, codec.quantised and codec.dpb, node by node and exact. They hold no weights and belong to the program, not
+to a bundle: `python -m engines.training.program_graphs` writes them into zvc69_cli/runtime/graphs. With them samples
+travel as the 8 or 16 bits that they are, symbols as 16, and everything made of them stays on the device.
 """
 
 from __future__ import annotations
@@ -16,20 +16,26 @@ from onnx import TensorProto
 
 from engines.training.graphs import GraphBuilder
 from engines.training.motion_graphs import sliced
+from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION
 from zvc69_cli.codec.skipping import PLANE_WEIGHTS
-from zvc69_cli.runtime.places import picture_graphs_folder
+from zvc69_cli.runtime.places import program_graphs_folder
 
 PLANES: Final = ("y", "u", "v")
 SAMPLES: Final = {8: TensorProto.UINT8, 16: TensorProto.UINT16}
 
 
-def picture_graphs() -> dict[str, onnx.ModelProto]:
-    """Every graph by its name, runtime.bundle.PICTURE_GRAPHS."""
+def program_graphs() -> dict[str, onnx.ModelProto]:
+    """Every graph by its name, runtime.bundle.PROGRAM_GRAPHS."""
     graphs = {"continued": continued_graph(_builder("continued"))}
     for bits, samples in SAMPLES.items():
         graphs[f"take_{bits}"] = take_graph(_builder(f"take_{bits}"), samples)
         graphs[f"give_{bits}"] = give_graph(_builder(f"give_{bits}"), samples)
-    return graphs | {"picture_error": picture_error_graph(_builder("picture_error"))}
+    return graphs | {
+        "picture_error": picture_error_graph(_builder("picture_error")),
+        "known_half": known_half_graph(_builder("known_half")),
+        "decoded_latent": decoded_latent_graph(_builder("decoded_latent")),
+        "prior_extra": prior_extra_graph(_builder("prior_extra")),
+    }
 
 
 def take_graph(builder: GraphBuilder, samples: int) -> onnx.ModelProto:
@@ -78,6 +84,59 @@ def picture_error_graph(builder: GraphBuilder) -> onnx.ModelProto:
     return builder.build({"error": TensorProto.FLOAT})
 
 
+def known_half_graph(builder: GraphBuilder) -> onnx.ModelProto:
+    """Symbols, the first pass's means and its board -> codec.quantised.known_half."""
+    symbols, board = _symbols(builder), _board(builder)
+    decoded = builder.node("Add", symbols, _halves(builder, builder.input("means", _LATENT)))
+    _whole(builder, builder.node("Mul", decoded, board), "known")
+    return builder.build({"known": TensorProto.FLOAT})
+
+
+def decoded_latent_graph(builder: GraphBuilder) -> onnx.ModelProto:
+    """Symbols, the means of both passes and the first one's board -> the latent of codec.quantised.merge_passes."""
+    symbols, board = _symbols(builder), _board(builder)
+    first, second = (_halves(builder, builder.input(name, _LATENT)) for name in ("first", "second"))
+    means = builder.node("Where", builder.node("Cast", board, to=TensorProto.BOOL), first, second)
+    _whole(builder, builder.node("Add", symbols, means), "latent")
+    return builder.build({"latent": TensorProto.FLOAT})
+
+
+def prior_extra_graph(builder: GraphBuilder) -> onnx.ModelProto:
+    """The latents of the first and the last reference, and codec.dpb.motion_extra -> codec.dpb.prior_extra."""
+    latents = [builder.clip(builder.input(name, _LATENT), ACTIVATION_LIMIT) for name in ("first", "last")]
+    motion = builder.input("motion", (1, "planes", "height", "width"))
+    builder.node("Concat", *latents, motion, axis=1, output="extra")
+    return builder.build({"extra": TensorProto.FLOAT})
+
+
+_LATENT: Final = (1, "channels", "height", "width")
+
+
+def _symbols(builder: GraphBuilder) -> str:
+    """Symbols in sixteenths, their channels in halves."""
+    symbols = builder.node("Cast", builder.input("symbols", _LATENT, TensorProto.INT16), to=TensorProto.FLOAT)
+    return _halves(builder, builder.node("Mul", symbols, builder.constant(MEAN_FRACTION)))
+
+
+def _board(builder: GraphBuilder) -> str:
+    """1 where the first pass codes, for either half of the channels."""
+    return builder.input("board", (2, 1, "height", "width"))
+
+
+def _halves(builder: GraphBuilder, latent: str) -> str:
+    """[1, C, h, w] -> [2, C/2, h, w]: the halves are coded at each other's positions."""
+    sides = sliced(builder, builder.node("Shape", latent), 2, 4)
+    return builder.node(
+        "Reshape", latent, builder.node("Concat", builder.constant([2, -1], np.int64), sides, axis=0)
+    )
+
+
+def _whole(builder: GraphBuilder, halves: str, output: str) -> None:
+    sides = sliced(builder, builder.node("Shape", halves), 2, 4)
+    shape = builder.node("Concat", builder.constant([1, -1], np.int64), sides, axis=0)
+    builder.node("Reshape", halves, shape, output=output)
+
+
 def _continued(builder: GraphBuilder, plane: str, size: str, output: str) -> None:
     missing = builder.node("Sub", size, sliced(builder, builder.node("Shape", plane), 2, 4))
     before = builder.constant([0, 0, 0, 0, 0, 0], np.int64)
@@ -89,11 +148,11 @@ def _builder(name: str) -> GraphBuilder:
     return GraphBuilder(name, {}, {})
 
 
-def write_picture_graphs(folder: Path) -> None:
+def write_program_graphs(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, graph in picture_graphs().items():
+    for name, graph in program_graphs().items():
         (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
 
 
 if __name__ == "__main__":
-    write_picture_graphs(picture_graphs_folder())
+    write_program_graphs(program_graphs_folder())
