@@ -16,7 +16,9 @@ from onnx import TensorProto
 
 from engines.training.graphs import GraphBuilder
 from engines.training.motion_graphs import sliced
+from zvc69_cli.codec.entropy import SYMBOL_LIMIT
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION
+from zvc69_cli.codec.rounding import THRESHOLD_SIZES
 from zvc69_cli.codec.skipping import PLANE_WEIGHTS
 from zvc69_cli.runtime.places import program_graphs_folder
 
@@ -35,6 +37,8 @@ def program_graphs() -> dict[str, onnx.ModelProto]:
         "known_half": known_half_graph(_builder("known_half")),
         "decoded_latent": decoded_latent_graph(_builder("decoded_latent")),
         "prior_extra": prior_extra_graph(_builder("prior_extra")),
+        "rounded_half": rounded_half_graph(_builder("rounded_half")),
+        "rounded": rounded_graph(_builder("rounded")),
     }
 
 
@@ -99,6 +103,68 @@ def decoded_latent_graph(builder: GraphBuilder) -> onnx.ModelProto:
     means = builder.node("Where", builder.node("Cast", board, to=TensorProto.BOOL), first, second)
     _whole(builder, builder.node("Add", symbols, means), "latent")
     return builder.build({"latent": TensorProto.FLOAT})
+
+
+def rounded_half_graph(builder: GraphBuilder) -> onnx.ModelProto:
+    """A latent, the first pass and its board -> that pass's symbols, 0 elsewhere, and what the second pass is given."""
+    latent, board = _halves(builder, builder.input("latent", _LATENT)), _board(builder)
+    means = _halves(builder, builder.input("means", _LATENT))
+    indexes = _halves(builder, builder.input("indexes", _LATENT, TensorProto.UINT8))
+    symbols = builder.node("Mul", _rounded(builder, latent, means, indexes), board)
+    known = builder.node("Mul", _decoded(builder, symbols, means), board)
+    _whole(builder, builder.node("Cast", symbols, to=TensorProto.INT16), "symbols")
+    _whole(builder, known, "known")
+    return builder.build({"symbols": TensorProto.INT16, "known": TensorProto.FLOAT})
+
+
+def rounded_graph(builder: GraphBuilder) -> onnx.ModelProto:
+    """A latent, the first pass's symbols, both passes and the first one's board -> symbols, tables, decoded latent."""
+    latent, board = _halves(builder, builder.input("latent", _LATENT)), _board(builder)
+    half = _halves(builder, builder.input("half", _LATENT, TensorProto.INT16))
+    is_first = builder.node("Cast", board, to=TensorProto.BOOL)
+    means, indexes = (
+        builder.node(
+            "Where", is_first, *(_halves(builder, builder.input(name, _LATENT, kind)) for name in names)
+        )
+        for names, kind in (
+            (("first_means", "second_means"), TensorProto.FLOAT),
+            (("first_indexes", "second_indexes"), TensorProto.UINT8),
+        )
+    )
+    symbols = builder.node(
+        "Where",
+        is_first,
+        builder.node("Cast", half, to=TensorProto.FLOAT),
+        _rounded(builder, latent, means, indexes),
+    )
+    _whole(builder, builder.node("Cast", symbols, to=TensorProto.INT16), "symbols")
+    _whole(builder, indexes, "indexes")
+    _whole(builder, _decoded(builder, symbols, means), "decoded")
+    kinds = {"symbols": TensorProto.INT16, "indexes": TensorProto.UINT8, "decoded": TensorProto.FLOAT}
+    return builder.build(kinds)
+
+
+def _rounded(builder: GraphBuilder, latent: str, means: str, indexes: str) -> str:
+    """codec.rounding.Rounding.symbols, as floats; its thresholds and the first table that codes anything are inputs."""
+    thresholds = builder.input("thresholds", ("tables", THRESHOLD_SIZES))
+    skip_below = builder.input("skip_below", (1,), TensorProto.INT64)
+    residual = builder.node("Sub", latent, builder.node("Mul", means, builder.constant(1 / MEAN_FRACTION)))
+    size = builder.node("Min", builder.node("Abs", residual), builder.constant(SYMBOL_LIMIT))
+    whole = builder.node("Floor", size)
+    table = builder.node("Cast", indexes, to=TensorProto.INT64)
+    kept = builder.node(
+        "Cast", builder.node("Min", whole, builder.constant(THRESHOLD_SIZES - 1)), to=TensorProto.INT64
+    )
+    place = builder.node("Add", builder.node("Mul", table, builder.constant(THRESHOLD_SIZES, np.int64)), kept)
+    flat = builder.node("Reshape", thresholds, builder.constant([-1], np.int64))
+    is_up = builder.node("Greater", builder.node("Sub", size, whole), builder.node("Gather", flat, place))
+    larger = builder.node("Add", whole, builder.node("Cast", is_up, to=TensorProto.FLOAT))
+    is_coded = builder.node("Cast", builder.node("GreaterOrEqual", table, skip_below), to=TensorProto.FLOAT)
+    return builder.node("Mul", builder.node("Mul", larger, builder.node("Sign", residual)), is_coded)
+
+
+def _decoded(builder: GraphBuilder, symbols: str, means: str) -> str:
+    return builder.node("Add", builder.node("Mul", symbols, builder.constant(MEAN_FRACTION)), means)
 
 
 def prior_extra_graph(builder: GraphBuilder) -> onnx.ModelProto:

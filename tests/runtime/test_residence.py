@@ -13,14 +13,16 @@ from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.pictures import PictureExchange, continued
 from zvc69_cli.codec.planes import padded_planes, search_plane
+from zvc69_cli.codec.quantised import checkerboard, decoded_latent, known_half, merged_indexes
+from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.skipping import picture_error
 from zvc69_cli.codec.tables import CodecTables
-from zvc69_cli.frames import Frame, VideoFormat
+from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import PROGRAM_GRAPHS, find_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.residence import Place, PlacedArray, PlacedSession
-from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
+from zvc69_cli.runtime.sessions import OrtNetworks, PriorOutput, load_networks
 
 HERE = Place("cpu", 0)
 VIDEO = VideoFormat(width=80, height=48)
@@ -37,6 +39,21 @@ class Watched(PlacedSession):
         outputs = super().run_kept(inputs, kept)
         Watched.brought += sum(each.nbytes for each in outputs if not isinstance(each, PlacedArray))
         return outputs
+
+
+@pytest.fixture
+def brought(monkeypatch):
+    """Bytes that came from the device so far: what graphs yielded here, and placed arrays that were looked at."""
+    fetched = 0
+    usual = PlacedArray.__array__
+
+    def array(self, *given, **named):
+        nonlocal fetched
+        fetched += self.value.numpy().nbytes if self._here is None else 0
+        return usual(self, *given, **named)
+
+    monkeypatch.setattr(PlacedArray, "__array__", array)
+    return lambda: Watched.brought + fetched
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +116,11 @@ def test_pictures_and_predictions_are_not_carried_back(placed):
     placed.motion_error(2, planes[0], samples, field)
     context = placed.context((placed.warp(*planes, field, 1), placed.warp(*planes, field, 1)))
     latent, _ = placed.analyse_inter(*planes, context, 5000)
-    picture = placed.synthesise_inter(np.rint(16 * latent), context, 5000, 255)
+    picture = placed.synthesise_inter(np.rint(16 * np.asarray(latent)), context, 5000, 255)
     placed.warp(*picture, field, 255)
     assert isinstance(context, PlacedArray)
     assert all(isinstance(each, PlacedArray) for each in picture)
-    few = 4 * field.nbytes + latent.nbytes + 100  # vectors and the latent; numbers
+    few = 4 * field.nbytes + np.asarray(latent).nbytes + 100  # vectors and the latent; numbers
     assert Watched.carried - before <= few
 
 
@@ -160,7 +177,44 @@ def test_a_frame_travels_once_and_as_the_samples_that_it_is(placed):
     assert samples <= Watched.carried - before <= samples + 100
 
 
-def test_a_decoder_carries_symbols_and_brings_tables_and_what_is_shown(bundle, placed):
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    seed=st.integers(0, 99),
+    name=st.sampled_from(("nearest", "dead-zone")),
+    kind=st.sampled_from((FrameKind.I, FrameKind.P, FrameKind.B)),
+)
+def test_a_latent_is_rounded_as_numpy_rounds_it(bundle, placed, height, width, seed, name, kind):
+    rng = np.random.default_rng(seed)
+    shape = (bundle.latent_channels, height, width)
+    latent = (rng.laplace(size=shape) * np.exp(rng.normal(size=shape) * 2)).astype(np.float32)
+    latent[:, 0, 0] = rng.integers(-9, 9, bundle.latent_channels) + 0.5
+    latent[:2, -1, -1] = 1e6, -1e6  # beyond what a symbol can say
+
+    def predicted(scale):
+        means = rng.integers(-scale, scale, shape, endpoint=True).astype(np.float32)
+        return PriorOutput(means, rng.integers(0, 64, shape).astype(np.uint8), np.zeros(0, np.float32))
+
+    outputs, tables = (predicted(0), predicted(40)), CodecTables.from_arrays(bundle.arrays).of_kind(kind).latent
+    rounding = Rounding(name, tables, kind)
+    board = checkerboard(*shape, 0, height).first
+    first, second = (rounding.symbols(latent, each.means, each.indexes) for each in outputs)
+    by = rounding.thresholds, rounding.skip_below
+    half, known = placed.rounded_half(latent, outputs[0], *by)
+    assert np.array_equal(np.asarray(half), np.where(board, first, 0))
+    assert np.array_equal(np.asarray(known), known_half(first, outputs[0]))
+    assert np.array_equal(np.asarray(placed.known_half(first, outputs[0].means)), np.asarray(known))
+    symbols, indexes, decoded = placed.rounded(latent, half, *outputs, *by)
+    merged = np.where(board, first, second)
+    assert np.array_equal(symbols, merged)
+    assert np.array_equal(indexes, merged_indexes(merged, *outputs))
+    assert np.array_equal(np.asarray(decoded), decoded_latent(merged, *outputs))
+    again = placed.decoded_latent(merged, *(each.means for each in outputs))
+    assert np.array_equal(np.asarray(again), np.asarray(decoded))
+
+
+def test_a_decoder_carries_symbols_and_brings_tables_and_what_is_shown(bundle, placed, brought):
     """Of a P frame behind another: latents, means and predictions stay, and so do the references."""
     video = VideoFormat(width=128, height=64)
     tables = CodecTables.from_arrays(bundle.arrays)
@@ -169,16 +223,33 @@ def test_a_decoder_carries_symbols_and_brings_tables_and_what_is_shown(bundle, p
     decoder = Decoder(video, encoder.base_q_256, placed, tables)
     for number, planned in enumerate(scheduled(video, moving_clip(video, 3, 5), settings, encoder.base_q_256)):
         packet = encoder.pack(encoder.quantise(planned))
-        carried, brought = Watched.carried, Watched.brought
+        carried_before, brought_before = Watched.carried, brought()
         parsed = decoder.parse(packet)
         frame = decoder.reconstruct(parsed)
-        carried, brought = Watched.carried - carried, Watched.brought - brought
+        carried, fetched = Watched.carried - carried_before, brought() - brought_before
         if number < 2:
             continue
         symbols, samples = parsed.symbols.size, frame.y.size + frame.u.size + frame.v.size
         latent = 4 * symbols  # as floats: motion, its prior and the hyper latent take less together
         assert 2 * 2 * symbols <= carried < 2 * 2 * symbols + latent
-        assert 2 * symbols + samples <= brought < 2 * symbols + samples + latent
+        assert 2 * symbols + samples <= fetched < 2 * symbols + samples + latent
+
+
+def test_an_encoder_brings_symbols_and_tables(bundle, placed, brought):
+    """Of an I frame: the latent that is rounded, the means and what is predicted from stay."""
+    video = VideoFormat(width=128, height=64)
+    tables = CodecTables.from_arrays(bundle.arrays)
+    settings = CodecSettings(qp=40, keyint=1)
+    encoder = Encoder(video, settings, placed, tables)
+    (planned,) = scheduled(video, moving_clip(video, 1, 5), settings, encoder.base_q_256)
+    carried_before, brought_before = Watched.carried, brought()
+    quantised = encoder.quantise(planned)
+    carried, fetched = Watched.carried - carried_before, brought() - brought_before
+    frame, symbols = planned.frame, quantised.symbols.size
+    samples = frame.y.size + frame.u.size + frame.v.size
+    tables_bytes = 2 * (encoder._rounding[FrameKind.I].thresholds.nbytes + 4 * bundle.latent_channels)
+    assert samples < carried < samples + tables_bytes + 2 * quantised.hyper.nbytes + 1000
+    assert 3 * symbols < fetched <= 3 * symbols + 4 * quantised.hyper.size + 100
 
 
 def test_graphs_of_the_program_lie_beside_it_and_not_in_a_bundle(bundle):

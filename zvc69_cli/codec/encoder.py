@@ -24,15 +24,15 @@ from zvc69_cli.codec.gop import PlannedFrame
 from zvc69_cli.codec.latent_coding import (
     CodedLatent,
     LatentPrior,
-    code_latent,
     inter_prior,
     intra_prior,
+    quantise_latent,
     whole_hyper,
 )
 from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.motion_coding import Choose, as_expected, code_motion
 from zvc69_cli.codec.motion_search import MotionWeigher
-from zvc69_cli.codec.networks import F32, Networks, Picture, PriorOutput, Tensor
+from zvc69_cli.codec.networks import F32, Networks, Picture, Tensor
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
 from zvc69_cli.codec.pictures import PictureExchange
 from zvc69_cli.codec.planes import check_frame, quarter_samples, search_plane
@@ -261,7 +261,7 @@ class Encoder:
     def _coded(
         self,
         planned: PlannedFrame,
-        latent: F32,
+        latent: Tensor,
         hyper: F32,
         prior: LatentPrior,
         gradient: Callable[[Tensor], F32],
@@ -274,19 +274,19 @@ class Encoder:
         tables, rounding = self._tables.of_kind(planned.kind), self._rounding[planned.kind]
         hyper_symbols = _hyper_symbols(hyper, q_256, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)
-        channels, height, width = latent.shape
 
-        def coded_as(latent: F32) -> CodedLatent:
-            def choose(_: int, predicted: PriorOutput) -> I32:
-                return rounding.symbols(latent, np.asarray(predicted.means), predicted.indexes)
-
-            hyper = whole_hyper(hyper_symbols, tables)
-            return code_latent(prior, hyper, (channels, height, width), offsets, choose)
+        def coded_as(latent: Tensor) -> CodedLatent:
+            return quantise_latent(prior, whole_hyper(hyper_symbols, tables), latent, offsets, rounding)
 
         coded = coded_as(latent)
         for number in range(self.settings.refine):
             latent = self._refinement[planned.kind].moved(
-                latent, gradient(coded.latent), coded.symbols, coded.indexes, error_price(q_256), number
+                np.asarray(latent),
+                gradient(coded.latent),
+                coded.symbols,
+                coded.indexes,
+                error_price(q_256),
+                number,
             )
             coded = coded_as(latent)
         return QuantisedFrame(

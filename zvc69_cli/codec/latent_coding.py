@@ -21,6 +21,7 @@ from zvc69_cli.codec.quantised import (
     known_half,
     merged_indexes,
 )
+from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.tables import LatentTables
 
 Choose = Callable[
@@ -92,6 +93,26 @@ def code_latent(
     return CodedLatent(symbols, merged_indexes(symbols, first, second), latent)
 
 
+def quantise_latent(
+    prior: LatentPrior, whole_hyper: I32, latent: Tensor, offsets: F32, rounding: Rounding
+) -> CodedLatent:
+    """Both passes of a latent that is to be coded, [C, h, w] in steps and unrounded; otherwise as `code_latent`."""
+    channels, height, width = latent.shape
+    networks = prior.networks
+    if networks.keeps_arrays:
+        by = rounding.thresholds, rounding.skip_below
+        first = prior.first(whole_hyper.astype(np.float32), height, width, offsets)
+        half, known = networks.rounded_half(latent, first, *by)
+        second = prior.second(known, first.state, offsets)
+        return CodedLatent(*networks.rounded(latent, half, first, second, *by))
+    here: F32 = np.asarray(latent)
+
+    def choose(_: int, predicted: PriorOutput) -> I32:
+        return rounding.symbols(here, np.asarray(predicted.means), np.asarray(predicted.indexes))
+
+    return code_latent(prior, whole_hyper, (channels, height, width), offsets, choose)
+
+
 def whole_hyper(symbols: I32, tables: LatentTables) -> I32:
     """The hyper latent's integers: its symbols and the means of its channels."""
     return symbols + tables.hyper_means[:, None, None].astype(np.int32)
@@ -119,7 +140,7 @@ class LatentReader:
 
     def __call__(self, number: int, predicted: PriorOutput) -> I32:
         symbols = np.zeros(self._size, np.int32)
-        flat, rows = symbols.ravel(), predicted.indexes.ravel()
+        flat, rows = symbols.ravel(), np.asarray(predicted.indexes).ravel()
         for reader, places in zip(self._readers, self._places, strict=True):
             flat[places[number]] = reader.read(rows[places[number]])
         return symbols

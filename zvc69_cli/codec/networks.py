@@ -34,7 +34,7 @@ class PriorOutput(Protocol):
         """float32 [C, H, W], integers: sixteenths of a step"""
 
     @property
-    def indexes(self) -> U8:
+    def indexes(self) -> Tensor:
         """uint8 [C, H, W], rows of the tables"""
 
     @property
@@ -60,7 +60,7 @@ class Networks(Protocol):
 
     @property
     def keeps_arrays(self) -> bool:
-        """Whether arrays lie where the networks run: the next seven are asked then, and not what they stand for."""
+        """Whether arrays lie where the networks run: the next nine are asked then, and not what they stand for."""
 
     def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
         """codec.planes.padded_planes of a frame's samples, to that height and width of luma."""
@@ -85,7 +85,30 @@ class Networks(Protocol):
     def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
         """codec.dpb.prior_extra, of the references' latents and codec.dpb.motion_extra."""
 
-    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
+    def rounded_half(
+        self, latent: Tensor, first: PriorOutput, thresholds: F32, skip_below: int
+    ) -> tuple[Tensor, Tensor]:
+        """The symbols of a first pass, 0 elsewhere, and what the second one is given; by codec.rounding.Rounding.
+
+        latent      [C, h, w] in steps, as `analyse` yields it
+        thresholds  and skip_below: Rounding's
+        """
+
+    def rounded(
+        self,
+        latent: Tensor,
+        half: Tensor,
+        first: PriorOutput,
+        second: PriorOutput,
+        thresholds: F32,
+        skip_below: int,
+    ) -> tuple[I32, U8, Tensor]:
+        """Symbols, the table of each, and the decoded latent.
+
+        half  the symbols that `rounded_half` yields
+        """
+
+    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[Tensor, F32]:
         """Latent [C, h, w] in quantisation steps and hyper latent [Z, ceil(h/4), ceil(w/4)], both unrounded.
 
         y        [H, W] in 0..1
@@ -162,7 +185,7 @@ class Networks(Protocol):
     def context(self, warped: tuple[Tensor, ...]) -> Tensor:
         """The prediction of a picture, [96, H/8, W/8], from one or two moved references."""
 
-    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
+    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[Tensor, F32]:
         """As `analyse`, knowing the prediction."""
 
     def predict_inter_first(

@@ -143,7 +143,7 @@ def known_half(symbols: I32, first: PriorOutput) -> F32:
 
 def merged_indexes(symbols: I32, first: PriorOutput, second: PriorOutput) -> U8:
     """The table of each symbol, from the pass that coded it."""
-    return np.where(_board(symbols), first.indexes, second.indexes)
+    return np.where(_board(symbols), np.asarray(first.indexes), np.asarray(second.indexes))
 
 
 def decoded_latent(symbols: I32, first: PriorOutput, second: PriorOutput) -> F32:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy import SYMBOL_LIMIT
 from zvc69_cli.codec.networks import F32, U8
-from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.codec.prior import MEAN_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
 from zvc69_cli.frames import FrameKind
 
@@ -26,7 +26,7 @@ I32 = NDArray[np.int32]
 # losses to itself. Against 40 for all -2.6 % BD-rate, P at 80 -2.0 % (six clips of 81 frames that are not test clips).
 BITS_PER_SQUARED_STEP: Final = {FrameKind.I: 40.0, FrameKind.P: 200.0, FrameKind.B: 20.0}
 HIGHEST_THRESHOLD: Final = 0.95
-_SIZES: Final = 6  # symbols as large as this share a threshold
+THRESHOLD_SIZES: Final = 6  # symbols as large as this share a threshold
 _ESCAPE_BITS: Final = 9.0
 
 
@@ -41,6 +41,21 @@ class Rounding:
         self._skip_below = tables.skip_below
         worth = BITS_PER_SQUARED_STEP[kind]
         self._thresholds = dead_zone_thresholds(tables, worth) if name == "dead-zone" else None
+
+    @property
+    def skip_below(self) -> int:
+        """The first table that anything is coded with."""
+        return self._skip_below
+
+    @property
+    def thresholds(self) -> F32:
+        """float32 [tables, sizes]: the fraction above which a residual of that whole size is rounded up."""
+        if self._thresholds is not None:
+            return self._thresholds
+        # Halves go up.
+        return np.full(
+            (SCALE_LEVELS, THRESHOLD_SIZES), np.nextafter(np.float32(0.5), np.float32(0)), np.float32
+        )
 
     def symbols(self, latent: F32, means: F32, indexes: U8) -> I32:
         """The residual of every element, rounded; 0 where its table codes nothing.
@@ -59,7 +74,7 @@ class Rounding:
             whole = np.floor(size + np.float32(0.5))
         else:
             whole = np.floor(size)
-            kept = np.minimum(whole, _SIZES - 1).astype(np.intp)
+            kept = np.minimum(whole, THRESHOLD_SIZES - 1).astype(np.intp)
             whole += size - whole > self._thresholds[indexes.ravel()[far], kept]
         symbols.ravel()[far] = np.copysign(whole, left).astype(np.int32)
         return symbols
@@ -70,12 +85,12 @@ def dead_zone_thresholds(tables: SymbolTables, worth: float) -> F32:
 
     worth  bits that a squared error of one step is worth
     """
-    thresholds = np.full((len(tables.rows), _SIZES), 0.5, np.float32)
+    thresholds = np.full((len(tables.rows), THRESHOLD_SIZES), 0.5, np.float32)
     for index, row in enumerate(tables.rows):
         bits = -np.log2(row / TOTAL_FREQUENCY)
         reach = int(tables.reach[index])
         escape = bits[-1] + _ESCAPE_BITS
-        price = np.append(bits[reach : 2 * reach + 1], np.full(_SIZES + 1, escape))
-        dearer = np.diff(price[: _SIZES + 1])
+        price = np.append(bits[reach : 2 * reach + 1], np.full(THRESHOLD_SIZES + 1, escape))
+        dearer = np.diff(price[: THRESHOLD_SIZES + 1])
         thresholds[index] = np.clip(0.5 + dearer / (2 * worth), 0.5, HIGHEST_THRESHOLD)
     return thresholds

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.networks import F32, I32, Networks, Picture, PriorOutput, Tensor
+from zvc69_cli.codec.networks import F32, I32, U8, Networks, Picture, PriorOutput, Tensor
 from zvc69_cli.frames import Samples
 from zvc69_cli.pipeline.queues import StageTime
 
@@ -82,7 +82,26 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.prior_extra(first, last, motion))
 
-    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
+    def rounded_half(
+        self, latent: Tensor, first: PriorOutput, thresholds: F32, skip_below: int
+    ) -> tuple[Tensor, Tensor]:
+        began = time.perf_counter()
+        return self._timed("prior", began, self._networks.rounded_half(latent, first, thresholds, skip_below))
+
+    def rounded(
+        self,
+        latent: Tensor,
+        half: Tensor,
+        first: PriorOutput,
+        second: PriorOutput,
+        thresholds: F32,
+        skip_below: int,
+    ) -> tuple[I32, U8, Tensor]:
+        began = time.perf_counter()
+        output = self._networks.rounded(latent, half, first, second, thresholds, skip_below)
+        return self._timed("prior", began, output)
+
+    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[Tensor, F32]:
         began = time.perf_counter()
         return self._timed("analyse", began, self._networks.analyse(y, u, v, q_256))
 
@@ -126,7 +145,7 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("predict", began, self._networks.context(warped))
 
-    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
+    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[Tensor, F32]:
         began = time.perf_counter()
         return self._timed("analyse", began, self._networks.analyse_inter(y, u, v, context, q_256))
 

@@ -52,6 +52,8 @@ PROGRAM_GRAPHS: Final = (
     "known_half",
     "decoded_latent",
     "prior_extra",
+    "rounded_half",
+    "rounded",
 )
 # Those of the inter graphs that a decoder does without.
 ENCODER_GRAPHS: Final = (

@@ -30,7 +30,7 @@ CPU_LOADERS: Final = 2
 
 _Q_UNIT: Final = np.float32(1 / 256)
 _PICTURE: Final = {"y": 2, "u": 2, "v": 2}
-_PRIOR: Final = {"means": 1, "state": 1}
+_PRIOR: Final = {"means": 1, "indexes": 1, "state": 1}
 
 
 class Tensor(Protocol):
@@ -45,11 +45,21 @@ class Tensor(Protocol):
 Picture = tuple[Tensor, Tensor, Tensor]
 
 
+class Predicted(Protocol):
+    """codec.networks.PriorOutput, as far as rounding needs it."""
+
+    @property
+    def means(self) -> Tensor: ...
+
+    @property
+    def indexes(self) -> Tensor: ...
+
+
 class PriorOutput(NamedTuple):
     """Means [C, H, W] and state [2C, H, W], integers in float32; table indexes uint8 [C, H, W]."""
 
     means: Tensor
-    indexes: U8
+    indexes: Tensor
     state: Tensor
 
 
@@ -149,13 +159,13 @@ class OrtNetworks:
         return _bare(longer, 2)
 
     def known_half(self, symbols: I32, means: Tensor) -> Tensor:
-        given = {"symbols": _symbols(symbols), "means": _batch(means), "board": _board(symbols)}
+        given = {"symbols": _symbols(symbols), "means": _batch(means), "board": _board(symbols.shape)}
         (known,) = self._keep("known_half", {"known": 1}, **given)
         return _bare(known, 1)
 
     def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
         means = {"first": _batch(first), "second": _batch(second)}
-        given = {"symbols": _symbols(symbols), **means, "board": _board(symbols)}
+        given = {"symbols": _symbols(symbols), **means, "board": _board(symbols.shape)}
         (latent,) = self._keep("decoded_latent", {"latent": 1}, **given)
         return _bare(latent, 1)
 
@@ -164,9 +174,33 @@ class OrtNetworks:
         (extra,) = self._keep("prior_extra", {"extra": 1}, **given)
         return _bare(extra, 1)
 
-    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[F32, F32]:
-        latent, hyper = self._run("analyse", **_planes(y, u, v), q=_q(q_256))
-        return latent[0], hyper[0]
+    def rounded_half(
+        self, latent: Tensor, first: Predicted, thresholds: F32, skip_below: int
+    ) -> tuple[Tensor, Tensor]:
+        given = {"latent": _batch(latent), "means": _batch(first.means), "indexes": _batch(first.indexes)}
+        given |= _rounding(latent, thresholds, skip_below)
+        symbols, known = self._keep("rounded_half", {"symbols": 1, "known": 1}, **given)
+        return _bare(symbols, 1), _bare(known, 1)
+
+    def rounded(
+        self,
+        latent: Tensor,
+        half: Tensor,
+        first: Predicted,
+        second: Predicted,
+        thresholds: F32,
+        skip_below: int,
+    ) -> tuple[I32, U8, Tensor]:
+        given = {"latent": _batch(latent), "half": _batch(half)}
+        for name, output in (("first", first), ("second", second)):
+            given |= {f"{name}_means": _batch(output.means), f"{name}_indexes": _batch(output.indexes)}
+        given |= _rounding(latent, thresholds, skip_below)
+        symbols, indexes, decoded = self._keep("rounded", {"decoded": 1}, **given)
+        return symbols[0].astype(np.int32), indexes[0], _bare(decoded, 1)
+
+    def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[Tensor, F32]:
+        latent, hyper = self._keep("analyse", {"latent": 1}, **_planes(y, u, v), q=_q(q_256))
+        return _bare(latent, 1), hyper[0]
 
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         size = np.array([height, width], np.int64)
@@ -174,8 +208,8 @@ class OrtNetworks:
 
     def predict_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
         given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
-        means, indexes = self._keep("second", {"means": 1}, **given)
-        return PriorOutput(_bare(means, 1), indexes[0], state)
+        means, indexes = self._keep("second", {"means": 1, "indexes": 1}, **given)
+        return PriorOutput(_bare(means, 1), _bare(indexes, 1), state)
 
     def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
         y, u, v = self._keep("synthesise", _PICTURE, latent=_batch(latent), q=_q(q_256), peak=_scalar(peak))
@@ -213,9 +247,10 @@ class OrtNetworks:
         (context,) = self._keep(graph, {"context": 1}, **inputs)
         return _bare(context, 1)
 
-    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[F32, F32]:
-        latent, hyper = self._run("analyse_inter", **_planes(y, u, v), context=_batch(context), q=_q(q_256))
-        return latent[0], hyper[0]
+    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[Tensor, F32]:
+        given = {**_planes(y, u, v), "context": _batch(context), "q": _q(q_256)}
+        latent, hyper = self._keep("analyse_inter", {"latent": 1}, **given)
+        return _bare(latent, 1), hyper[0]
 
     def predict_inter_first(
         self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
@@ -226,8 +261,8 @@ class OrtNetworks:
 
     def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
         given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
-        means, indexes = self._keep("second_inter", {"means": 1}, **given)
-        return PriorOutput(_bare(means, 1), indexes[0], state)
+        means, indexes = self._keep("second_inter", {"means": 1, "indexes": 1}, **given)
+        return PriorOutput(_bare(means, 1), _bare(indexes, 1), state)
 
     def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
         given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256), "peak": _scalar(peak)}
@@ -311,9 +346,14 @@ def _symbols(symbols: I32) -> NDArray[np.int16]:
     return symbols[None].astype(np.int16)
 
 
-def _board(symbols: I32) -> F32:
+def _rounding(latent: Tensor, thresholds: F32, skip_below: int) -> dict[str, Any]:
+    board, skip = _board(latent.shape), np.array([skip_below], np.int64)
+    return {"board": board, "thresholds": thresholds, "skip_below": skip}
+
+
+def _board(shape: tuple[int, ...]) -> F32:
     """codec.quantised.checkerboard of a latent [C, h, w], [2, 1, h, w]: 1 where the first pass codes either half."""
-    _, height, width = symbols.shape
+    _, height, width = shape
     even = (np.arange(height)[:, None] + np.arange(width)) % 2 == 0
     return np.stack([even, ~even]).astype(np.float32)[:, None]
 
@@ -334,7 +374,7 @@ def _bare(output: Any, leading: int) -> Tensor:
 
 def _prediction(found: list[Any]) -> PriorOutput:
     means, indexes, state = found
-    return PriorOutput(_bare(means, 1), indexes[0], _bare(state, 1))
+    return PriorOutput(_bare(means, 1), _bare(indexes, 1), _bare(state, 1))
 
 
 def _scalar(value: float) -> F32:
