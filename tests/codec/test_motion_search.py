@@ -34,7 +34,7 @@ def settled(field, plane, effort="thorough", level=2):
     networks = Finds(field)
     weigher = MotionWeigher(networks, TABLES.inter, 0, effort)
     samples = quarter_samples(np.rint(255 * plane).astype(np.float32), 255)
-    chooser = weigher.chooser(weigher.source(plane, plane), samples, FrameKind.P, 10_000)
+    chooser = weigher.chooser(weigher.source(plane), samples, FrameKind.P, 10_000)
     parent = np.zeros((2, SIDE // CELL_SIDES[level], SIDE // CELL_SIDES[level]), np.int32)
     found, _ = chooser._settled(level, parent, chooser._bits(level, parent))
     return found, networks.asked
