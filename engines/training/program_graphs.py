@@ -90,18 +90,18 @@ def picture_error_graph(builder: GraphBuilder) -> onnx.ModelProto:
 
 def known_half_graph(builder: GraphBuilder) -> onnx.ModelProto:
     """Symbols, the first pass's means and its board -> codec.quantised.known_half."""
-    symbols, board = _symbols(builder), _board(builder)
-    decoded = builder.node("Add", symbols, _halves(builder, builder.input("means", _LATENT)))
-    _whole(builder, builder.node("Mul", decoded, board), "known")
+    symbols, board = _symbols(builder, "symbols"), _board(builder)
+    means = _halves(builder, builder.input("means", _LATENT))
+    _whole(builder, builder.node("Mul", _decoded(builder, symbols, means), board), "known")
     return builder.build({"known": TensorProto.FLOAT})
 
 
 def decoded_latent_graph(builder: GraphBuilder) -> onnx.ModelProto:
-    """Symbols, the means of both passes and the first one's board -> the latent of codec.quantised.merge_passes."""
-    symbols, board = _symbols(builder), _board(builder)
+    """Symbols, the means of both passes and the first one's board -> codec.quantised.decoded_latent."""
+    symbols, board = _symbols(builder, "symbols"), _board(builder)
     first, second = (_halves(builder, builder.input(name, _LATENT)) for name in ("first", "second"))
     means = builder.node("Where", builder.node("Cast", board, to=TensorProto.BOOL), first, second)
-    _whole(builder, builder.node("Add", symbols, means), "latent")
+    _whole(builder, _decoded(builder, symbols, means), "latent")
     return builder.build({"latent": TensorProto.FLOAT})
 
 
@@ -120,7 +120,7 @@ def rounded_half_graph(builder: GraphBuilder) -> onnx.ModelProto:
 def rounded_graph(builder: GraphBuilder) -> onnx.ModelProto:
     """A latent, the first pass's symbols, both passes and the first one's board -> symbols, tables, decoded latent."""
     latent, board = _halves(builder, builder.input("latent", _LATENT)), _board(builder)
-    half = _halves(builder, builder.input("half", _LATENT, TensorProto.INT16))
+    half = _symbols(builder, "half")
     is_first = builder.node("Cast", board, to=TensorProto.BOOL)
     means, indexes = (
         builder.node(
@@ -131,12 +131,7 @@ def rounded_graph(builder: GraphBuilder) -> onnx.ModelProto:
             (("first_indexes", "second_indexes"), TensorProto.UINT8),
         )
     )
-    symbols = builder.node(
-        "Where",
-        is_first,
-        builder.node("Cast", half, to=TensorProto.FLOAT),
-        _rounded(builder, latent, means, indexes),
-    )
+    symbols = builder.node("Where", is_first, half, _rounded(builder, latent, means, indexes))
     _whole(builder, builder.node("Cast", symbols, to=TensorProto.INT16), "symbols")
     _whole(builder, indexes, "indexes")
     _whole(builder, _decoded(builder, symbols, means), "decoded")
@@ -164,6 +159,7 @@ def _rounded(builder: GraphBuilder, latent: str, means: str, indexes: str) -> st
 
 
 def _decoded(builder: GraphBuilder, symbols: str, means: str) -> str:
+    """codec.quantised.sixteenths"""
     return builder.node("Add", builder.node("Mul", symbols, builder.constant(MEAN_FRACTION)), means)
 
 
@@ -178,10 +174,10 @@ def prior_extra_graph(builder: GraphBuilder) -> onnx.ModelProto:
 _LATENT: Final = (1, "channels", "height", "width")
 
 
-def _symbols(builder: GraphBuilder) -> str:
-    """Symbols in sixteenths, their channels in halves."""
-    symbols = builder.node("Cast", builder.input("symbols", _LATENT, TensorProto.INT16), to=TensorProto.FLOAT)
-    return _halves(builder, builder.node("Mul", symbols, builder.constant(MEAN_FRACTION)))
+def _symbols(builder: GraphBuilder, name: str) -> str:
+    """Symbols as floats, their channels in halves."""
+    symbols = builder.input(name, _LATENT, TensorProto.INT16)
+    return _halves(builder, builder.node("Cast", symbols, to=TensorProto.FLOAT))
 
 
 def _board(builder: GraphBuilder) -> str:

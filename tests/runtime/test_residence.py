@@ -200,16 +200,15 @@ def test_a_latent_is_rounded_as_numpy_rounds_it(bundle, placed, height, width, s
     rounding = Rounding(name, tables, kind)
     board = checkerboard(*shape, 0, height).first
     first, second = (rounding.symbols(latent, each.means, each.indexes) for each in outputs)
-    by = rounding.thresholds, rounding.skip_below
-    half, known = placed.rounded_half(latent, outputs[0], *by)
+    half, known = placed.rounded_half(latent, outputs[0], rounding)
     assert np.array_equal(np.asarray(half), np.where(board, first, 0))
-    assert np.array_equal(np.asarray(known), known_half(first, outputs[0]))
+    assert np.array_equal(np.asarray(known), known_half(first, outputs[0].means))
     assert np.array_equal(np.asarray(placed.known_half(first, outputs[0].means)), np.asarray(known))
-    symbols, indexes, decoded = placed.rounded(latent, half, *outputs, *by)
+    symbols, indexes, decoded = placed.rounded(latent, half, *outputs, rounding)
     merged = np.where(board, first, second)
     assert np.array_equal(symbols, merged)
     assert np.array_equal(indexes, merged_indexes(merged, *outputs))
-    assert np.array_equal(np.asarray(decoded), decoded_latent(merged, *outputs))
+    assert np.array_equal(np.asarray(decoded), decoded_latent(merged, *(each.means for each in outputs)))
     again = placed.decoded_latent(merged, *(each.means for each in outputs))
     assert np.array_equal(np.asarray(again), np.asarray(decoded))
 

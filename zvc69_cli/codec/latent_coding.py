@@ -7,20 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zvc69_cli.codec import quantised
 from zvc69_cli.codec.dpb import ReferenceState, motion_extra, prior_extra
 from zvc69_cli.codec.entropy import BrokenString, StringReader
 from zvc69_cli.codec.motion import Motion
 from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput, Tensor
 from zvc69_cli.codec.payload import Slice
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import (
-    I32,
-    checkerboard,
-    decoded_latent,
-    hyper_rows,
-    known_half,
-    merged_indexes,
-)
+from zvc69_cli.codec.quantised import I32, checkerboard, hyper_rows, merged_indexes
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.tables import LatentTables
 
@@ -77,19 +71,10 @@ def code_latent(
     board = checkerboard(*size, 0, size[1]).first
     first = prior.first(whole_hyper.astype(np.float32), size[1], size[2], offsets)
     symbols = np.where(board, choose(0, first), 0)
-    networks = prior.networks
-    known: Tensor
-    if networks.keeps_arrays:
-        known = networks.known_half(symbols, first.means)
-    else:
-        known = known_half(symbols, first)
-    second = prior.second(known, first.state, offsets)
+    arrays = prior.networks if prior.networks.keeps_arrays else quantised
+    second = prior.second(arrays.known_half(symbols, first.means), first.state, offsets)
     symbols = np.where(board, symbols, choose(1, second))
-    latent: Tensor
-    if networks.keeps_arrays:
-        latent = networks.decoded_latent(symbols, first.means, second.means)
-    else:
-        latent = decoded_latent(symbols, first, second)
+    latent = arrays.decoded_latent(symbols, first.means, second.means)
     return CodedLatent(symbols, merged_indexes(symbols, first, second), latent)
 
 
@@ -100,11 +85,10 @@ def quantise_latent(
     channels, height, width = latent.shape
     networks = prior.networks
     if networks.keeps_arrays:
-        by = rounding.thresholds, rounding.skip_below
         first = prior.first(whole_hyper.astype(np.float32), height, width, offsets)
-        half, known = networks.rounded_half(latent, first, *by)
+        half, known = networks.rounded_half(latent, first, rounding)
         second = prior.second(known, first.state, offsets)
-        return CodedLatent(*networks.rounded(latent, half, first, second, *by))
+        return CodedLatent(*networks.rounded(latent, half, first, second, rounding))
     here: F32 = np.asarray(latent)
 
     def choose(_: int, predicted: PriorOutput) -> I32:

@@ -42,6 +42,16 @@ class PriorOutput(Protocol):
         """float32 [2C, H, W], integers; what `predict_second` is given back"""
 
 
+class RoundingRule(Protocol):
+    """codec.rounding.Rounding, as far as a device needs it."""
+
+    @property
+    def thresholds(self) -> F32: ...
+
+    @property
+    def skip_below(self) -> int: ...
+
+
 class Networks(Protocol):
     """The neural half of the codec. H and W are those of the padded planes, multiples of 16; h = H/16, w = W/16.
 
@@ -77,31 +87,22 @@ class Networks(Protocol):
         """A plane continued to that size by its last column and row."""
 
     def known_half(self, symbols: I32, means: Tensor) -> Tensor:
-        """codec.quantised.known_half, of the means of a first pass."""
+        """codec.quantised.known_half."""
 
     def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
-        """The latent of codec.quantised.merge_passes, of the means of both passes."""
+        """codec.quantised.decoded_latent."""
 
     def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
         """codec.dpb.prior_extra, of the references' latents and codec.dpb.motion_extra."""
 
-    def rounded_half(
-        self, latent: Tensor, first: PriorOutput, thresholds: F32, skip_below: int
-    ) -> tuple[Tensor, Tensor]:
+    def rounded_half(self, latent: Tensor, first: PriorOutput, rule: RoundingRule) -> tuple[Tensor, Tensor]:
         """The symbols of a first pass, 0 elsewhere, and what the second one is given; by codec.rounding.Rounding.
 
-        latent      [C, h, w] in steps, as `analyse` yields it
-        thresholds  and skip_below: Rounding's
+        latent  [C, h, w] in steps, as `analyse` yields it
         """
 
     def rounded(
-        self,
-        latent: Tensor,
-        half: Tensor,
-        first: PriorOutput,
-        second: PriorOutput,
-        thresholds: F32,
-        skip_below: int,
+        self, latent: Tensor, half: Tensor, first: PriorOutput, second: PriorOutput, rule: RoundingRule
     ) -> tuple[I32, U8, Tensor]:
         """Symbols, the table of each, and the decoded latent.
 

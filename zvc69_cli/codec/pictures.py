@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from zvc69_cli.codec.networks import F32, Networks, Picture, Tensor
-from zvc69_cli.codec.planes import BLOCK, cropped_frame, padded_planes
+from zvc69_cli.codec.networks import Networks, Picture, Tensor
+from zvc69_cli.codec.planes import BLOCK, continued_plane, cropped_frame, padded_planes
 from zvc69_cli.codec.skipping import picture_error
 from zvc69_cli.frames import Frame, VideoFormat, align_dimensions
 
@@ -50,5 +50,4 @@ def continued(plane: Tensor, networks: Networks, multiple: int) -> Tensor:
         return plane
     if networks.keeps_arrays:
         return networks.continued(plane, rows, columns)
-    here: F32 = np.asarray(plane)
-    return np.pad(here, ((0, rows - here.shape[0]), (0, columns - here.shape[1])), mode="edge")
+    return continued_plane(np.asarray(plane), rows, columns)

@@ -52,8 +52,14 @@ def cropped_frame(picture: Picture, video: VideoFormat, pts: int) -> Frame:
 
 def search_plane(y: F32) -> F32:
     """A padded luma plane as the motion search sees it, continued to multiples of SEARCH_BLOCK."""
-    rows, columns = (-side % SEARCH_BLOCK for side in y.shape)
-    return np.pad(y, ((0, rows), (0, columns)), mode="edge") if rows or columns else y
+    height, width = (-(-side // SEARCH_BLOCK) * SEARCH_BLOCK for side in y.shape)
+    return continued_plane(y, height, width)
+
+
+def continued_plane(plane: F32, height: int, width: int) -> F32:
+    """A plane continued to that size by its last column and row."""
+    rows, columns = height - plane.shape[0], width - plane.shape[1]
+    return np.pad(plane, ((0, rows), (0, columns)), mode="edge") if rows or columns else plane
 
 
 def quarter_samples(y: F32, peak: int) -> U8:
@@ -117,5 +123,4 @@ def _samples(plane: F32, video: VideoFormat) -> Samples:
 
 def _padded(plane: Samples, height: int, width: int, peak: int) -> F32:
     scaled: NDArray[np.float32] = np.multiply(plane, np.float32(1 / peak), dtype=np.float32)
-    rows, columns = height - plane.shape[0], width - plane.shape[1]
-    return np.pad(scaled, ((0, rows), (0, columns)), mode="edge") if rows or columns else scaled
+    return continued_plane(scaled, height, width)

@@ -136,9 +136,12 @@ def hyper_rows(hyper: I32, q_256: int, tables: LatentTables) -> U8:
     return np.repeat(tables.hyper_indexes(q_256), rows * columns)
 
 
-def known_half(symbols: I32, first: PriorOutput) -> F32:
-    """What the second pass of the prior is given: the first pass's half decoded, in sixteenths; 0 elsewhere."""
-    return np.where(_board(symbols), sixteenths(symbols, np.asarray(first.means)), np.float32(0))
+def known_half(symbols: I32, means: Tensor) -> F32:
+    """What the second pass of the prior is given: the first pass's half decoded, in sixteenths; 0 elsewhere.
+
+    means  of the first pass
+    """
+    return np.where(_board(symbols), sixteenths(symbols, np.asarray(means)), np.float32(0))
 
 
 def merged_indexes(symbols: I32, first: PriorOutput, second: PriorOutput) -> U8:
@@ -146,11 +149,9 @@ def merged_indexes(symbols: I32, first: PriorOutput, second: PriorOutput) -> U8:
     return np.where(_board(symbols), np.asarray(first.indexes), np.asarray(second.indexes))
 
 
-def decoded_latent(symbols: I32, first: PriorOutput, second: PriorOutput) -> F32:
-    """The decoded latent in sixteenths, each half from the pass that coded it."""
-    board = _board(symbols)
-    means = np.where(board, np.asarray(first.means), np.asarray(second.means))
-    return sixteenths(symbols, means)
+def decoded_latent(symbols: I32, first: Tensor, second: Tensor) -> F32:
+    """The decoded latent in sixteenths, each half with the means of the pass that coded it."""
+    return sixteenths(symbols, np.where(_board(symbols), np.asarray(first), np.asarray(second)))
 
 
 def sixteenths(symbols: I32, means: F32) -> F32:

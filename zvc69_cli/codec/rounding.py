@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy import SYMBOL_LIMIT
 from zvc69_cli.codec.networks import F32, U8
-from zvc69_cli.codec.prior import MEAN_FRACTION, SCALE_LEVELS
+from zvc69_cli.codec.prior import MEAN_FRACTION
 from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
 from zvc69_cli.frames import FrameKind
 
@@ -33,29 +33,19 @@ _ESCAPE_BITS: Final = 9.0
 class Rounding:
     """Turns latents into symbols against their means.
 
-    name    "nearest" or "dead-zone"
-    tables  of the latents of frames of this kind
+    name        "nearest" or "dead-zone"
+    tables      of the latents of frames of this kind
+    thresholds  float32 [tables, sizes]: the fraction above which a residual of that whole size is rounded up
+    skip_below  the first table that anything is coded with
     """
 
     def __init__(self, name: str, tables: SymbolTables, kind: FrameKind) -> None:
-        self._skip_below = tables.skip_below
-        worth = BITS_PER_SQUARED_STEP[kind]
-        self._thresholds = dead_zone_thresholds(tables, worth) if name == "dead-zone" else None
-
-    @property
-    def skip_below(self) -> int:
-        """The first table that anything is coded with."""
-        return self._skip_below
-
-    @property
-    def thresholds(self) -> F32:
-        """float32 [tables, sizes]: the fraction above which a residual of that whole size is rounded up."""
-        if self._thresholds is not None:
-            return self._thresholds
-        # Halves go up.
-        return np.full(
-            (SCALE_LEVELS, THRESHOLD_SIZES), np.nextafter(np.float32(0.5), np.float32(0)), np.float32
-        )
+        self.skip_below = tables.skip_below
+        if name == "dead-zone":
+            self.thresholds = dead_zone_thresholds(tables, BITS_PER_SQUARED_STEP[kind])
+        else:
+            below_half = np.nextafter(np.float32(0.5), np.float32(0))  # halves go up
+            self.thresholds = np.full((len(tables.rows), THRESHOLD_SIZES), below_half, np.float32)
 
     def symbols(self, latent: F32, means: F32, indexes: U8) -> I32:
         """The residual of every element, rounded; 0 where its table codes nothing.
@@ -67,15 +57,12 @@ class Rounding:
         residual = latent - means * np.float32(1 / MEAN_FRACTION)
         symbols = np.zeros(residual.shape, np.int32)
         # Most elements are 0, whatever their table: the rest are few enough to be looked at one by one.
-        far = np.flatnonzero((np.abs(residual) >= np.float32(0.5)) & (indexes >= self._skip_below))
+        far = np.flatnonzero((np.abs(residual) >= np.float32(0.5)) & (indexes >= self.skip_below))
         left = residual.ravel()[far]
         size = np.minimum(np.abs(left), np.float32(SYMBOL_LIMIT))
-        if self._thresholds is None:
-            whole = np.floor(size + np.float32(0.5))
-        else:
-            whole = np.floor(size)
-            kept = np.minimum(whole, THRESHOLD_SIZES - 1).astype(np.intp)
-            whole += size - whole > self._thresholds[indexes.ravel()[far], kept]
+        whole = np.floor(size)
+        kept = np.minimum(whole, THRESHOLD_SIZES - 1).astype(np.intp)
+        whole += size - whole > self.thresholds[indexes.ravel()[far], kept]
         symbols.ravel()[far] = np.copysign(whole, left).astype(np.int32)
         return symbols
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.networks import F32, I32, U8, Networks, Picture, PriorOutput, Tensor
+from zvc69_cli.codec.networks import F32, I32, U8, Networks, Picture, PriorOutput, RoundingRule, Tensor
 from zvc69_cli.frames import Samples
 from zvc69_cli.pipeline.queues import StageTime
 
@@ -82,24 +82,15 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.prior_extra(first, last, motion))
 
-    def rounded_half(
-        self, latent: Tensor, first: PriorOutput, thresholds: F32, skip_below: int
-    ) -> tuple[Tensor, Tensor]:
+    def rounded_half(self, latent: Tensor, first: PriorOutput, rule: RoundingRule) -> tuple[Tensor, Tensor]:
         began = time.perf_counter()
-        return self._timed("prior", began, self._networks.rounded_half(latent, first, thresholds, skip_below))
+        return self._timed("prior", began, self._networks.rounded_half(latent, first, rule))
 
     def rounded(
-        self,
-        latent: Tensor,
-        half: Tensor,
-        first: PriorOutput,
-        second: PriorOutput,
-        thresholds: F32,
-        skip_below: int,
+        self, latent: Tensor, half: Tensor, first: PriorOutput, second: PriorOutput, rule: RoundingRule
     ) -> tuple[I32, U8, Tensor]:
         began = time.perf_counter()
-        output = self._networks.rounded(latent, half, first, second, thresholds, skip_below)
-        return self._timed("prior", began, output)
+        return self._timed("prior", began, self._networks.rounded(latent, half, first, second, rule))
 
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[Tensor, F32]:
         began = time.perf_counter()

@@ -55,6 +55,16 @@ class Predicted(Protocol):
     def indexes(self) -> Tensor: ...
 
 
+class RoundingRule(Protocol):
+    """codec.networks.RoundingRule."""
+
+    @property
+    def thresholds(self) -> F32: ...
+
+    @property
+    def skip_below(self) -> int: ...
+
+
 class PriorOutput(NamedTuple):
     """Means [C, H, W] and state [2C, H, W], integers in float32; table indexes uint8 [C, H, W]."""
 
@@ -174,27 +184,19 @@ class OrtNetworks:
         (extra,) = self._keep("prior_extra", {"extra": 1}, **given)
         return _bare(extra, 1)
 
-    def rounded_half(
-        self, latent: Tensor, first: Predicted, thresholds: F32, skip_below: int
-    ) -> tuple[Tensor, Tensor]:
+    def rounded_half(self, latent: Tensor, first: Predicted, rule: RoundingRule) -> tuple[Tensor, Tensor]:
         given = {"latent": _batch(latent), "means": _batch(first.means), "indexes": _batch(first.indexes)}
-        given |= _rounding(latent, thresholds, skip_below)
+        given |= _rounding(latent, rule)
         symbols, known = self._keep("rounded_half", {"symbols": 1, "known": 1}, **given)
         return _bare(symbols, 1), _bare(known, 1)
 
     def rounded(
-        self,
-        latent: Tensor,
-        half: Tensor,
-        first: Predicted,
-        second: Predicted,
-        thresholds: F32,
-        skip_below: int,
+        self, latent: Tensor, half: Tensor, first: Predicted, second: Predicted, rule: RoundingRule
     ) -> tuple[I32, U8, Tensor]:
         given = {"latent": _batch(latent), "half": _batch(half)}
         for name, output in (("first", first), ("second", second)):
             given |= {f"{name}_means": _batch(output.means), f"{name}_indexes": _batch(output.indexes)}
-        given |= _rounding(latent, thresholds, skip_below)
+        given |= _rounding(latent, rule)
         symbols, indexes, decoded = self._keep("rounded", {"decoded": 1}, **given)
         return symbols[0].astype(np.int32), indexes[0], _bare(decoded, 1)
 
@@ -207,9 +209,7 @@ class OrtNetworks:
         return _prediction(self._keep("first", _PRIOR, hyper=hyper[None], size=size, offsets=offsets))
 
     def predict_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
-        means, indexes = self._keep("second", {"means": 1, "indexes": 1}, **given)
-        return PriorOutput(_bare(means, 1), _bare(indexes, 1), state)
+        return self._second("second", known, state, offsets)
 
     def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
         y, u, v = self._keep("synthesise", _PICTURE, latent=_batch(latent), q=_q(q_256), peak=_scalar(peak))
@@ -260,9 +260,7 @@ class OrtNetworks:
         return _prediction(self._keep("first_inter", _PRIOR, **given))
 
     def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
-        means, indexes = self._keep("second_inter", {"means": 1, "indexes": 1}, **given)
-        return PriorOutput(_bare(means, 1), _bare(indexes, 1), state)
+        return self._second("second_inter", known, state, offsets)
 
     def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
         given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256), "peak": _scalar(peak)}
@@ -277,6 +275,11 @@ class OrtNetworks:
         given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256)}
         (gradient,) = self._run("gradient_inter", **_planes(*planes), **given)
         return np.asarray(gradient[0], np.float32)
+
+    def _second(self, graph: str, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
+        given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
+        means, indexes = self._keep(graph, {"means": 1, "indexes": 1}, **given)
+        return PriorOutput(_bare(means, 1), _bare(indexes, 1), state)
 
     def _run(self, graph: str, **inputs: Any) -> list[NDArray[Any]]:
         """A graph's outputs, here; inputs are arrays and placed arrays."""
@@ -346,9 +349,9 @@ def _symbols(symbols: I32) -> NDArray[np.int16]:
     return symbols[None].astype(np.int16)
 
 
-def _rounding(latent: Tensor, thresholds: F32, skip_below: int) -> dict[str, Any]:
-    board, skip = _board(latent.shape), np.array([skip_below], np.int64)
-    return {"board": board, "thresholds": thresholds, "skip_below": skip}
+def _rounding(latent: Tensor, rule: RoundingRule) -> dict[str, Any]:
+    skip_below = np.array([rule.skip_below], np.int64)
+    return {"board": _board(latent.shape), "thresholds": rule.thresholds, "skip_below": skip_below}
 
 
 def _board(shape: tuple[int, ...]) -> F32:
