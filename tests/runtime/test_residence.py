@@ -71,6 +71,11 @@ def placed(bundle):
     return OrtNetworks(bundle, open_graph, place=HERE)
 
 
+def put(plane):
+    """A plane as the networks keep one."""
+    return PlacedArray.of(plane[None, None], 2, HERE)
+
+
 def test_a_placed_array_comes_back_as_it_went():
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
     placed = PlacedArray.of(array[None, None], 2, HERE)
@@ -105,8 +110,7 @@ def test_networks_that_keep_their_arrays_code_the_same_stream(bundle, placed):
 def test_pictures_and_predictions_are_not_carried_back(placed):
     rows, columns = 64, 128
     planes = [
-        placed.put(np.full(shape, 0.5, np.float32))
-        for shape in [(rows, columns)] + 2 * [(rows // 2, columns // 2)]
+        put(np.full(shape, 0.5, np.float32)) for shape in [(rows, columns)] + 2 * [(rows // 2, columns // 2)]
     ]
     samples = placed.put(np.zeros((16, rows + 64, columns + 64), np.uint8))
     field = np.zeros((2, rows // 8, columns // 8), np.float32)
@@ -149,7 +153,7 @@ def test_frames_go_to_the_networks_and_back_as_numpy_takes_them(placed, width, h
     assert all(isinstance(plane, PlacedArray) for plane in source)
     for plane, wanted in zip(source, padded_planes(frame, video), strict=True):
         assert np.array_equal(np.asarray(plane), wanted)
-    whole = tuple(placed.put(np.rint(np.asarray(plane) * np.float32(video.peak))) for plane in source)
+    whole = tuple(put(np.rint(np.asarray(plane) * np.float32(video.peak))) for plane in source)
     shown = exchange.shown(whole, 7)
     assert shown.pts == 7
     for name in "yuv":
@@ -158,7 +162,7 @@ def test_frames_go_to_the_networks_and_back_as_numpy_takes_them(placed, width, h
         assert np.array_equal(got, wanted)
     assert np.array_equal(np.asarray(continued(source[0], placed, 64)), search_plane(np.asarray(source[0])))
     other = PictureExchange(video, placed).source(_frame(video, seed + 1))
-    decoded = tuple(placed.put(np.asarray(plane) * np.float32(video.peak)) for plane in other)
+    decoded = tuple(put(np.asarray(plane) * np.float32(video.peak)) for plane in other)
     assert exchange.error(source, decoded) == pytest.approx(
         picture_error(source, decoded, video.peak), rel=1e-5
     )
@@ -169,7 +173,7 @@ def test_a_frame_travels_once_and_as_the_samples_that_it_is(placed):
     exchange, frame = PictureExchange(video, placed), _frame(VideoFormat(width=128, height=64), 3)
     before = Watched.carried
     source = exchange.source(frame)
-    whole = tuple(placed.put(np.asarray(plane)) for plane in source)
+    whole = tuple(put(np.asarray(plane)) for plane in source)
     exchange.error(source, whole)
     exchange.shown(whole, 0)
     continued(source[0], placed, 64)

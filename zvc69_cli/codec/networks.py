@@ -66,7 +66,7 @@ class Networks(Protocol):
     def hyper_channels(self) -> int: ...
 
     def put(self, array: NDArray[Any]) -> Tensor:
-        """A plane [rows, columns], or quarter samples, put where the networks run: for what is given them often."""
+        """Quarter samples, put where the networks run: searches and errors of motion are given them often."""
 
     @property
     def keeps_arrays(self) -> bool:

@@ -134,11 +134,7 @@ class OrtNetworks:
         return self._bundle.has_gradients
 
     def put(self, array: NDArray[Any]) -> Tensor:
-        if self._place is None:
-            return array
-        if array.ndim == 2:
-            return PlacedArray.of(array[None, None], 2, self._place)
-        return PlacedArray.of(array, 0, self._place)
+        return array if self._place is None else PlacedArray.of(array, 0, self._place)
 
     @property
     def keeps_arrays(self) -> bool:
