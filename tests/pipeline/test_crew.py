@@ -21,6 +21,7 @@ from zvc69_cli.pipeline.stop import StopRequest
 from zvc69_cli.runtime.settings import RunSettings
 
 FRAMES = 26
+A_MOMENT_S = 0.5
 SETTINGS = [
     CodecSettings(keyint=11, min_keyint=11, bframes=7),
     CodecSettings(bframes=3),
@@ -46,12 +47,16 @@ def test_no_threads_asked_for_is_all_cores():
 
 
 class UnevenNetworks(ToyNetworks):
-    """The toy at a pace that changes, so that frames overtake each other; counts how many frames run at once."""
+    """The toy at a pace that changes, so that frames overtake each other; counts how many frames run at once.
 
-    def __init__(self, fails_at=None):
+    waits_for  frames that each waits to see at once, a moment at most, until as many have been seen
+    """
+
+    def __init__(self, fails_at=None, waits_for=1):
         self.running = self.most = self.calls = 0
         self._fails_at = fails_at
-        self._lock = threading.Lock()
+        self._waits_for = waits_for
+        self._lock = threading.Condition()
 
     def analyse(self, y, u, v, q_256):  # once for each frame of any kind
         with self._lock:
@@ -59,6 +64,8 @@ class UnevenNetworks(ToyNetworks):
             call = self.calls
             self.running += 1
             self.most = max(self.most, self.running)
+            self._lock.notify_all()
+            self._lock.wait_for(lambda: self.most >= self._waits_for, A_MOMENT_S)
         time.sleep(random.random() / 100)
         with self._lock:
             self.running -= 1
@@ -97,7 +104,7 @@ def test_the_stream_and_the_pictures_are_the_same_for_every_number_of_threads(se
 
 def test_several_frames_run_at_once_but_no_more_than_there_are_threads():
     for threads in (1, 2, 3):
-        networks = UnevenNetworks()
+        networks = UnevenNetworks(waits_for=min(threads, 2))  # on a busy machine they miss each other otherwise
         encoded(CodecSettings(bframes=7), threads, networks)
         assert min(threads, 2) <= networks.most <= threads
 
