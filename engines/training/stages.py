@@ -253,6 +253,15 @@ class InterKeptStage(InterStage):
         return _mean(losses), kept.pixels
 
 
+class InterScalesStage(InterKeptStage):
+    """What each channel of a P or B frame's latents is worth at each q, and nothing else.
+
+    A few hundred curves: a step of a few crops shows them all where to go, at rates that would ruin matrices.
+    """
+
+    trained = ("coder.q_",)
+
+
 class InterExactStage(InterStage):
     """The priors of P and B frames alone, through the integers that they will run as."""
 
@@ -304,6 +313,7 @@ STAGE_CLASSES: Final[dict[str, type[Stage]]] = {
     "exact": ExactStage,
     "inter": InterStage,
     "inter-kept": InterKeptStage,
+    "inter-scales": InterScalesStage,
     "inter-exact": InterExactStage,
 }
 STAGES: Final = tuple(STAGE_CLASSES)
@@ -342,6 +352,8 @@ def make_stage(
         return ExactStage(checkpoint, device, compiled, pool, crop)
     if name == "inter-kept":
         return InterKeptStage(checkpoint, device, compiled)
+    if name == "inter-scales":
+        return InterScalesStage(checkpoint, device, compiled)
     if name == "inter-exact":
         return InterExactStage(checkpoint, device, compiled, pool, crop)
     return InterStage(checkpoint, device, compiled, trains_search=trains_search)

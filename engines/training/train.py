@@ -27,6 +27,7 @@ from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.data import NoTrainingData
 from engines.training.estimate import estimate_pictures
 from engines.training.floor import Floor, measure_floor, synchronise
+from engines.training.heap import keep_freed_memory
 from engines.training.stages import INTER_STAGES, STAGES, Losses, WrongCrop, load_pool
 from engines.training.trainer import INNER_OPTIMISERS, Recipe, Trainer, starting_point
 
@@ -103,7 +104,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
 
 def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: float) -> str:
     """What only a stage that trains all of the network can say: quality, and its share of the floor."""
-    if recipe.stage in ("inter", "inter-kept"):
+    if recipe.stage in ("inter", "inter-kept", "inter-scales"):
         return f"  {-10 * math.log10(max(distortion, 1e-9)):.2f} dB"
     if recipe.stage != "intra":
         return ""
@@ -268,6 +269,7 @@ def _recipe(asked: argparse.Namespace) -> Recipe:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    keep_freed_memory()
     torch.manual_seed(asked.seed if asked.seed is not None else time.time_ns() % 2**31)
     # Blocks run in bfloat16 where it is arithmetic; around the latent, TF32's steps would be a sixteenth of a unit.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from engines.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engines.training.data import PixelPool
 from engines.training.klt import klt_basis
-from engines.training.model import IntraNetwork, ModelSize
+from engines.training.model import IntraNetwork, ModelSize, has_bfloat16
 from engines.training.muon import Muon
 from engines.training.soap import Soap
 from engines.training.stages import Stage, check_crop, make_stage
@@ -49,7 +49,7 @@ class Recipe:
 
     stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
                 inter, inter-exact: the same of the network of P and B frames; inter-kept: what codes a frame along
-                known motion
+                known motion; inter-scales: of that what q does to latents
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own
@@ -85,7 +85,7 @@ class Trainer:
             recipe.stage, checkpoint, pool, recipe.crop, recipe.device, recipe.compiled, recipe.trains_search
         )
         self.network = self.stage.network
-        if recipe.device.type == "cuda":
+        if recipe.device.type == "cuda" or has_bfloat16(recipe.device):
             self.network = self.network.to(memory_format=torch.channels_last)
         self.network.train()
         self._optimisers = _optimisers(self.stage, recipe)
@@ -182,15 +182,11 @@ def _optimisers(stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """One for the matrices inside the blocks; AdamW for all else, the scales of q at a higher rate."""
     inner, outer, scales = _parameter_groups(stage)
     make, own_rate = INNER_OPTIMISERS[recipe.optimiser]
-    return [
-        make(inner, lr=recipe.inner_rate or own_rate),
-        torch.optim.AdamW(
-            [{"params": outer}] + [{"params": scales, "lr": SCALES_RATE * recipe.outer_rate}] * bool(scales),
-            recipe.outer_rate,
-            betas=(0.9, 0.98),
-            weight_decay=0.0,
-        ),
-    ]
+    outside = [{"params": outer}, {"params": scales, "lr": SCALES_RATE * recipe.outer_rate}]
+    adamw = torch.optim.AdamW(
+        [group for group in outside if group["params"]], recipe.outer_rate, betas=(0.9, 0.98), weight_decay=0.0
+    )
+    return [make(inner, lr=recipe.inner_rate or own_rate), adamw] if inner else [adamw]
 
 
 def _parameter_groups(stage: Stage) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -315,16 +315,22 @@ def test_the_inter_stage_trains_saves_and_is_gone_on_from(clips, tmp_path, short
 
 
 @pytest.mark.slow
-def test_the_kept_stage_trains_what_codes_a_frame_and_leaves_motion(clips, tmp_path, short_steps, capsys):
+@pytest.mark.parametrize(
+    ("stage", "trained"),
+    [("inter-kept", ("coder.", "context_blocks.", "mask_")), ("inter-scales", ("coder.q_",))],
+)
+def test_the_kept_stages_train_what_codes_a_frame_and_leave_motion(
+    stage, trained, clips, tmp_path, short_steps, capsys
+):
     out = tmp_path / "kept.pt"
-    call = ["--stage", "inter-kept", "--data", str(clips), "--resume", str(find_bundle().folder)]
+    call = ["--stage", stage, "--data", str(clips), "--resume", str(find_bundle().folder)]
     call += ["--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.1"]
     assert train.main(call) == 0
     first, before = load_checkpoint(out), checkpoint_of_bundle(find_bundle().folder)
-    assert first.pixels["inter-kept"] > 0
+    assert first.pixels[stage] > 0
     changed = _changed(first, before)
     assert any(name.startswith("coder.") for name in changed)
-    assert all(name.startswith(("coder.", "context_blocks.", "mask_")) for name in changed)
+    assert all(name.startswith(trained) for name in changed)
     assert "dB" in capsys.readouterr().out
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -12,7 +14,7 @@ torch = pytest.importorskip("torch", reason="the [train] extra is not installed"
 pytest.importorskip("onnx", reason="the [train] extra is not installed")
 image = pytest.importorskip("PIL.Image", reason="the [train] extra is not installed")
 
-from engines.training import export, train, trainer  # noqa: E402
+from engines.training import export, model, train, trainer  # noqa: E402
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from engines.training.data import NoTrainingData, PixelPool, load_pictures, rgb_to_planes  # noqa: E402
 from engines.training.exact import ExactPrior, find_scales, integer_arrays, trained_prior  # noqa: E402
@@ -90,6 +92,47 @@ def test_features_are_the_planes_in_another_order():
     planes = [torch.rand(2, 1, side, side) for side in (32, 16, 16)]
     back = features_to_planes(planes_to_features(*planes))
     assert all(torch.equal(a, b) for a, b in zip(planes, back, strict=True))
+
+
+def test_a_block_on_a_cpu_with_bfloat16_is_the_same_by_rows_as_by_convolutions(monkeypatch):
+    torch.manual_seed(0)
+    block, x = model.Block(32, 32), torch.randn(2, 32, 5, 7)
+    monkeypatch.setattr(model, "has_bfloat16", lambda device: False)
+    exact = block(x)
+    monkeypatch.setattr(model, "has_bfloat16", lambda device: True)
+    by_rows = block(x)
+    assert by_rows.shape == exact.shape
+    torch.testing.assert_close(by_rows, exact, atol=0.03, rtol=0.03)
+    weights = list(block.parameters())
+    for ours, due in zip(
+        torch.autograd.grad(by_rows.sum(), weights), torch.autograd.grad(exact.sum(), weights), strict=True
+    ):
+        torch.testing.assert_close(ours, due, atol=0.05 * float(due.abs().max()), rtol=0)
+
+
+def test_what_steps_free_stays_with_the_process():
+    keep = "from engines.training.heap import keep_freed_memory; keep_freed_memory()"
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", _FAULTS.format(first)], capture_output=True, check=True
+            ).stdout
+        )
+        for first in ("", keep)
+    ]
+    assert faults[1] < faults[0] / 10 or not sys.platform.startswith("linux"), faults
+
+
+_FAULTS = """
+{}
+import resource
+import numpy as np
+for again in range(50):
+    if again == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(1 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 def test_the_klt_start_is_a_codec_before_the_first_step(shard):
