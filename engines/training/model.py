@@ -77,7 +77,10 @@ class Pointwise(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """1x1, depthwise 3x3, 1x1, then a two-layer feed-forward, both residual."""
+    """1x1, depthwise 3x3, 1x1, then a two-layer feed-forward, both residual.
+
+    In training it runs in bfloat16 where that is arithmetic; what is exported and measured in float32 as it will run.
+    """
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -92,10 +95,10 @@ class Block(nn.Module):
         if self.adapt is not None:
             x = self.adapt(x)
         x = channels_last(x)
-        with reduced_precision(x):
+        with reduced_precision(x, self.training):
             branch = self.branch_out(self.depthwise(F.leaky_relu(self.branch_in(x), BRANCH_SLOPE)))
         x = x + branch.float()
-        with reduced_precision(x):
+        with reduced_precision(x, self.training):
             feed = self.feed_out(F.leaky_relu(self.feed_in(x), FEED_SLOPE))
         return x + feed.float()
 
@@ -367,8 +370,8 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if is_by_rows(x) else x
 
 
-def reduced_precision(x: Tensor) -> torch.autocast:
-    return torch.autocast(x.device.type, torch.bfloat16, enabled=has_bfloat16(x.device))
+def reduced_precision(x: Tensor, wanted: bool) -> torch.autocast:
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=wanted and has_bfloat16(x.device))
 
 
 def _quadratic(q: Tensor) -> Tensor:

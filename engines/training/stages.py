@@ -62,12 +62,16 @@ class Stage(ABC):
     trained        beginnings of the names of the parameters that it trains
     fixed          those of parameters among these that it leaves as they are
     crop_multiple  what the side of a crop must be a multiple of
+    has_matrices   whether it trains convolutions' weights, or vectors beside them alone
+    scales_rate    rate of the scales of q against that of the other outer parameters
     """
 
     network: Any
     trained: tuple[str, ...] = ("",)
     fixed: tuple[str, ...] = ()
     crop_multiple: int = 16  # what the codec pads to
+    has_matrices: bool = True
+    scales_rate: float = 4.0
 
     @abstractmethod
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
@@ -166,7 +170,7 @@ class InterStage(Stage):
     def __init__(
         self, checkpoint: Checkpoint, device: torch.device, compiled: bool, *, trains_search: bool
     ) -> None:
-        self._intra = checkpoint.network().to(device).requires_grad_(False)
+        self._intra = checkpoint.network().to(device).requires_grad_(False).train()
         self.network = checkpoint.inter_network().to(device)
         if checkpoint.inter is None:
             self.network.start_hyper(self._intra)
@@ -174,7 +178,8 @@ class InterStage(Stage):
         self._priors: Priors | None = None
         self._code = torch.compile(code_group, dynamic=False) if compiled else code_group
         self._chain = Chain(self._intra, device)
-        self.fixed = () if trains_search else ("search.",)
+        if not trains_search:
+            self.fixed = (*self.fixed, "search.")
 
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
         group = self._chain.drawn(pool, batch, crop)
@@ -253,13 +258,17 @@ class InterKeptStage(InterStage):
         return _mean(losses), kept.pixels
 
 
-class InterScalesStage(InterKeptStage):
-    """What each channel of a P or B frame's latents is worth at each q, and nothing else.
+class InterVectorsStage(InterKeptStage):
+    """Of what codes a P or B frame all that is no matrix: biases, and what each channel is worth at each q.
 
-    A few hundred curves: a step of a few crops shows them all where to go, at rates that would ruin matrices.
+    A few thousand numbers: a step of a few crops shows them all where to go, at rates that would ruin matrices. The
+    prior stays as it is; its scales move with those of q.
     """
 
-    trained = ("coder.q_",)
+    trained = ("coder.", "context_blocks.", "mask_")
+    fixed = ("coder.prior.",)
+    has_matrices = False
+    scales_rate = 10.0
 
 
 class InterExactStage(InterStage):
@@ -313,7 +322,7 @@ STAGE_CLASSES: Final[dict[str, type[Stage]]] = {
     "exact": ExactStage,
     "inter": InterStage,
     "inter-kept": InterKeptStage,
-    "inter-scales": InterScalesStage,
+    "inter-vectors": InterVectorsStage,
     "inter-exact": InterExactStage,
 }
 STAGES: Final = tuple(STAGE_CLASSES)
@@ -352,8 +361,8 @@ def make_stage(
         return ExactStage(checkpoint, device, compiled, pool, crop)
     if name == "inter-kept":
         return InterKeptStage(checkpoint, device, compiled)
-    if name == "inter-scales":
-        return InterScalesStage(checkpoint, device, compiled)
+    if name == "inter-vectors":
+        return InterVectorsStage(checkpoint, device, compiled)
     if name == "inter-exact":
         return InterExactStage(checkpoint, device, compiled, pool, crop)
     return InterStage(checkpoint, device, compiled, trains_search=trains_search)

@@ -104,7 +104,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
 
 def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: float) -> str:
     """What only a stage that trains all of the network can say: quality, and its share of the floor."""
-    if recipe.stage in ("inter", "inter-kept", "inter-scales"):
+    if recipe.stage in ("inter", "inter-kept", "inter-vectors"):
         return f"  {-10 * math.log10(max(distortion, 1e-9)):.2f} dB"
     if recipe.stage != "intra":
         return ""

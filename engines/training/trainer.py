@@ -30,7 +30,6 @@ OUTER_LAYERS = ("entry", "down", "up", "mix", "exit")
 NARROWEST_MATRIX = (
     8  # rows or columns; below that (depthwise layers, heads of vectors) there is no spectrum to speak of
 )
-SCALES_RATE = 4.0  # rate of the scales of q against that of the other outer parameters
 
 # Their losses after equal time stand in README.md: Muon, then AdamW, then SOAP.
 INNER_OPTIMISERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] = {
@@ -49,7 +48,7 @@ class Recipe:
 
     stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
                 inter, inter-exact: the same of the network of P and B frames; inter-kept: what codes a frame along
-                known motion; inter-scales: of that what q does to latents
+                known motion; inter-vectors: of that biases and scales of q alone
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own
@@ -182,7 +181,7 @@ def _optimisers(stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """One for the matrices inside the blocks; AdamW for all else, the scales of q at a higher rate."""
     inner, outer, scales = _parameter_groups(stage)
     make, own_rate = INNER_OPTIMISERS[recipe.optimiser]
-    outside = [{"params": outer}, {"params": scales, "lr": SCALES_RATE * recipe.outer_rate}]
+    outside = [{"params": outer}, {"params": scales, "lr": stage.scales_rate * recipe.outer_rate}]
     adamw = torch.optim.AdamW(
         [group for group in outside if group["params"]], recipe.outer_rate, betas=(0.9, 0.98), weight_decay=0.0
     )
@@ -194,7 +193,8 @@ def _parameter_groups(stage: Stage) -> tuple[list[Tensor], list[Tensor], list[Te
     inner, outer, scales = [], [], []
     for name, parameter in stage.network.named_parameters():
         own_name = name.removeprefix("coder.")
-        if not name.startswith(stage.trained) or name.startswith(stage.fixed):
+        is_trained = name.startswith(stage.trained) and not name.startswith(stage.fixed)
+        if not is_trained or (parameter.ndim == 4 and not stage.has_matrices):
             parameter.requires_grad_(False)
             continue
         is_matrix = (
