@@ -241,7 +241,7 @@ def test_an_untrained_network_is_a_hybrid_codec(pool):
 
 def test_a_hyper_latent_starts_as_a_pictures(shipped):
     """Started quiet it says nothing, and nothing ever calls for more."""
-    intra, inter = shipped.network(), InterNetwork()
+    intra, inter = shipped.network(), InterNetwork().eval()  # in float32, as the picture's
     inter.start_hyper(intra)
     coder, q = inter.coder, torch.tensor([60])
     planes = tuple(_moving(0, side) for side in (128, 64, 64))

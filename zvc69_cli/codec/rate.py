@@ -13,7 +13,7 @@ from zvc69_cli.frames import FrameKind
 # crf -> q index: where zvc69-s has the PSNR of x265 (medium, tune psnr, its own GOP) on six test clips: 42.5 dB at
 # crf 18, 39.4 at 23, 36.5 at 28, 33.6 at 33, 30.9 at 38. Below crf 18 little more is to be had.
 _CRF: Final = (0.0, 18.0, 23.0, 28.0, 33.0, 38.0, 44.0, 51.0)
-_Q: Final = (79.0, 78.0, 58.5, 44.0, 30.5, 18.0, 4.5, 0.0)
+_Q: Final = (79.0, 78.0, 55.2, 40.3, 26.8, 14.7, 1.0, 0.0)
 # --quality 1..8 -> crf: 0.25, 0.40, 0.60, 1.00, 1.50, 2.20, 3.50 and 5.50 times the rate of step 4, whose own rate is
 # as high as leaves that much above it. Read off the curves of four test clips.
 QUALITY_CRF: Final = {1: 40.9, 2: 37.1, 3: 34.1, 4: 30.6, 5: 27.8, 6: 25.2, 7: 22.1, 8: 18.0}
