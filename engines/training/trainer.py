@@ -84,7 +84,7 @@ class Trainer:
             recipe.stage, checkpoint, pool, recipe.crop, recipe.device, recipe.compiled, recipe.trains_search
         )
         self.network = self.stage.network
-        if recipe.device.type == "cuda" or has_bfloat16(recipe.device):
+        if has_bfloat16(recipe.device):
             self.network = self.network.to(memory_format=torch.channels_last)
         self.network.train()
         self._optimisers = _optimisers(self.stage, recipe)
