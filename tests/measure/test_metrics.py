@@ -13,7 +13,15 @@ import pytest
 
 from tests.measure.pictures import noisy, smooth_frame
 from zvc69_cli.frames import Frame, Samples
-from zvc69_cli.measure.metrics import EQUAL_DB, frame_psnr, mean_of, plane_psnr, psnr_611
+from zvc69_cli.measure.metrics import (
+    EQUAL_DB,
+    PlanePsnr,
+    frame_psnr,
+    mean_of,
+    of_mean_error,
+    plane_psnr,
+    psnr_611,
+)
 from zvc69_cli.media.pictures import picture_of
 
 
@@ -42,6 +50,16 @@ def test_equal_planes_count_100_db() -> None:
     measured = frame_psnr(frame, almost)
     assert (measured.y, measured.u) == (EQUAL_DB, EQUAL_DB)
     assert measured.v < 40
+
+
+def test_the_mean_error_counts_bad_frames_more_than_the_mean_of_frames() -> None:
+    frames = [PlanePsnr(y=40, u=45, v=50), PlanePsnr(y=30, u=45, v=40)]
+    assert mean_of(frames).y == 35
+    found = of_mean_error(frames)
+    assert found.y == pytest.approx(-10 * math.log10((1e-4 + 1e-3) / 2))
+    assert (found.u, found.v) == pytest.approx((45, 10 * math.log10(2 / 1.1e-4)))
+    with pytest.raises(ValueError, match="no frames"):
+        of_mean_error([])
 
 
 def test_no_plane_counts_more_than_equal_planes() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,8 +15,10 @@ from hypothesis import strategies as st
 
 from tests.pipeline.engines import ToyEngines, picture, write_y4m
 from zvc69_cli.errors import UsageError
+from zvc69_cli.frames import VideoFormat
+from zvc69_cli.measure.clips import Clip
 from zvc69_cli.measure.quality_target import MOST_PROBES, reach_quality, search_crf
-from zvc69_cli.measure.rate_bench import RateResult, looped, summary
+from zvc69_cli.measure.rate_bench import RateResult, films, in_turn, looped, summary
 from zvc69_cli.pipeline.encode import encode
 from zvc69_cli.pipeline.resolve import EncodeOptions
 
@@ -29,25 +34,43 @@ RESULT = RateResult(
     underflows=0,
     unreachable="",
     psnr_db=30.0,
+    global_psnr_db=29.0,
     wall_s=1.0,
 )
 
 
 def test_a_clip_goes_forwards_and_backwards_without_a_cut():
     frames = [picture(number) for number in range(4)]
-    assert [each.pts for each in looped(frames, 9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
-    assert [each.pts for each in looped(frames[:1], 3)] == [0, 0, 0]
+    assert [each.pts for each in islice(looped(frames), 9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [each.pts for each in islice(looped(frames[:1]), 3)] == [0, 0, 0]
+
+
+def test_clips_of_one_size_are_shown_in_turn_as_well():
+    def clip(name, numbers, height=48):
+        video = VideoFormat(width=64, height=height, bit_depth=8, time_base=Fraction(1, 25))
+        frames = tuple(picture(number) for number in numbers)
+        return Clip(path=Path(name), name=name, group="", video=video, frames=frames)
+
+    a, b, other = clip("a", range(3)), clip("b", range(10, 15)), clip("other", range(2), height=64)
+    assert [[each.name for each in film] for film in films([a, other, b])] == [
+        ["a"],
+        ["other"],
+        ["b"],
+        ["a", "b"],
+    ]
+    assert [each.pts for each in islice(in_turn([a, b], 2), 10)] == [0, 1, 10, 11, 2, 1, 12, 13, 0, 1]
 
 
 def test_the_summary_leaves_out_what_could_not_be_had_and_weighs_two_passes():
     results = [
         RESULT,
         replace(RESULT, clip="b", miss_percent=-60.0, unreachable="no"),
-        replace(RESULT, mode="two-pass", miss_percent=0.5, psnr_db=30.25),
+        replace(RESULT, mode="two-pass", miss_percent=0.5, psnr_db=30.25, global_psnr_db=29.5),
     ]
     lines = list(summary(results))
     assert "abr: 1 encodes, worst miss +2.00 % (a), 0 underflows" in lines
-    assert "two passes against one: +0.250 dB on average of 1, at equal rates" in lines
+    assert "two passes against one: +0.250 dB on average of 1, PSNR of frames, at equal rates" in lines
+    assert "two passes against one: +0.500 dB on average of 1, PSNR of the mean error, at equal rates" in lines
 
 
 def test_two_passes_are_weighed_at_equal_rates():
@@ -57,7 +80,8 @@ def test_two_passes_are_weighed_at_equal_rates():
         replace(RESULT, mode="two-pass", got_kbps=51, psnr_db=27.5),
         replace(RESULT, mode="two-pass", asked_kbps=200, got_kbps=204, psnr_db=33.5, unreachable="no"),
     ]
-    assert "two passes against one: +0.500 dB on average of 1, at equal rates" in list(summary(results))
+    line = "two passes against one: +0.500 dB on average of 1, PSNR of frames, at equal rates"
+    assert line in list(summary(results))
 
 
 @examples(max_examples=100, deadline=None)

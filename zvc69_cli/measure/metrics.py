@@ -71,3 +71,16 @@ def mean_of(each: Sequence[PlanePsnr]) -> PlanePsnr:
         u=sum(psnr.u for psnr in each) / len(each),
         v=sum(psnr.v for psnr in each) / len(each),
     )
+
+
+def of_mean_error(each: Sequence[PlanePsnr]) -> PlanePsnr:
+    """PSNR of the mean squared error over frames, what x264 calls global; raises ValueError where there are none."""
+    if not each:
+        raise ValueError("no frames to compare")
+
+    def of(values: Sequence[float]) -> float:
+        return -10 * float(np.log10(np.mean(np.power(10.0, -np.array(values) / 10))))
+
+    return PlanePsnr(
+        y=of([psnr.y for psnr in each]), u=of([psnr.u for psnr in each]), v=of([psnr.v for psnr in each])
+    )

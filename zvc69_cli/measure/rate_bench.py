@@ -1,6 +1,7 @@
 """How rates are kept: `python -m zvc69_cli.measure.rate_bench --data FOLDER` encodes clips at rates and says what came.
 
-Short clips are shown forwards and backwards until they last long enough. For a quick look:
+Short clips are shown forwards and backwards until they last long enough, and those of one size once more in turn, as
+the scenes of a film: what is alike all the time asks for no second pass. For a quick look:
 `--clips foreman_cif --seconds 4 --modes abr,cbr --kbps 400`. With `--results FOLDER` what was encoded is kept, and a
 run that ended goes on where it was.
 """
@@ -8,11 +9,12 @@ run that ended goes on where it was.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +24,7 @@ from zvc69_cli.errors import UsageError, Zvc69Error
 from zvc69_cli.frames import Frame
 from zvc69_cli.measure.clips import VIDEOS, Clip, find_clips, read_clip
 from zvc69_cli.measure.kept_folder import KeptFolder
-from zvc69_cli.measure.metrics import PlanePsnr, frame_psnr, mean_of
+from zvc69_cli.measure.metrics import PlanePsnr, frame_psnr, mean_of, of_mean_error
 from zvc69_cli.measure.one_engine import OneEngine, bundle_of
 from zvc69_cli.measure.results import program_hash
 from zvc69_cli.media.y4m import FRAME_MAGIC
@@ -42,12 +44,17 @@ MODES: Final[dict[str, dict[str, Any]]] = {
 }
 BITS_A_SAMPLE: Final = (0.05, 0.15)  # rates that are taken where none are named
 _USUAL_RATE: Final = Fraction(25)
+_SCENE_S: Final = 2.5  # of clips that are shown in turn
 _USUAL_SLOPE: Final = 2.0  # dB for twice the rate, where a clip was encoded at one rate only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateResult:
-    """What one encode came to."""
+    """What one encode came to.
+
+    psnr_db         PSNR 6:1:1, the mean over frames
+    global_psnr_db  that of the mean error
+    """
 
     clip: str
     mode: str
@@ -60,6 +67,7 @@ class RateResult:
     underflows: int
     unreachable: str
     psnr_db: float
+    global_psnr_db: float
     wall_s: float
 
 
@@ -78,11 +86,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def looped(frames: Sequence[Frame], count: int) -> Iterator[Frame]:
-    """So many frames of a clip, forwards and backwards in turn, so that nothing is cut."""
-    there_and_back = [*frames, *frames[-2:0:-1]]
-    for number in range(count):
-        yield there_and_back[number % len(there_and_back)]
+def looped(frames: Sequence[Frame]) -> Iterator[Frame]:
+    """The frames of a clip without end, forwards and backwards in turn, so that nothing is cut."""
+    return itertools.cycle([*frames, *frames[-2:0:-1]])
+
+
+def in_turn(clips: Sequence[Clip], scene_frames: int) -> Iterator[Frame]:
+    """So many frames of each clip, again and again without end; each clip goes on where it was left."""
+    for frames in itertools.cycle([looped(clip.frames) for clip in clips]):
+        yield from itertools.islice(frames, scene_frames)
+
+
+def films(clips: Sequence[Clip]) -> Iterator[list[Clip]]:
+    """Each clip by itself, and those of one size together where there are several."""
+    sizes: dict[tuple[int, int, int], list[Clip]] = {}
+    for clip in clips:
+        yield [clip]
+        sizes.setdefault((clip.video.width, clip.video.height, clip.video.bit_depth), []).append(clip)
+    yield from (alike for alike in sizes.values() if len(alike) > 1)
 
 
 def summary(results: Sequence[RateResult]) -> Iterator[str]:
@@ -95,25 +116,35 @@ def summary(results: Sequence[RateResult]) -> Iterator[str]:
                 f"{mode}: {len(found)} encodes, worst miss {worst.miss_percent:+.2f} % ({worst.clip}), "
                 f"{sum(each.underflows for each in found)} underflows"
             )
-    gains = list(_gains(results))
-    if gains:
-        mean = sum(gains) / len(gains)
-        yield f"two passes against one: {mean:+.3f} dB on average of {len(gains)}, at equal rates"
+    for what, of in (("PSNR of frames", _psnr), ("PSNR of the mean error", _global_psnr)):
+        gains = list(_gains(results, of))
+        if gains:
+            mean = sum(gains) / len(gains)
+            yield f"two passes against one: {mean:+.3f} dB on average of {len(gains)}, {what}, at equal rates"
 
 
-def _gains(results: Sequence[RateResult]) -> Iterator[float]:
-    """What two passes give over one at the same asked rate, dB, less what a difference of the rates that came gives."""
+def _psnr(result: RateResult) -> float:
+    return result.psnr_db
+
+
+def _global_psnr(result: RateResult) -> float:
+    return result.global_psnr_db
+
+
+def _gains(results: Sequence[RateResult], of: Callable[[RateResult], float]) -> Iterator[float]:
+    """What two passes give over one at the same asked rate, dB, less what a difference of the rates that came gives.
+
+    of  PSNR of an encode
+    """
     one = {(each.clip, each.asked_kbps): each for each in results if each.mode == "abr"}
     for two in results:
         other = one.get((two.clip, two.asked_kbps))
         if two.mode != "two-pass" or other is None or two.unreachable or other.unreachable:
             continue
-        curve = sorted(
-            (math.log2(each.got_kbps), each.psnr_db) for each in one.values() if each.clip == two.clip
-        )
+        curve = sorted((math.log2(each.got_kbps), of(each)) for each in one.values() if each.clip == two.clip)
         (low, worst), (high, best) = curve[0], curve[-1]
         slope = (best - worst) / (high - low) if high > low else _USUAL_SLOPE
-        yield two.psnr_db - other.psnr_db - slope * math.log2(two.got_kbps / other.got_kbps)
+        yield of(two) - of(other) - slope * math.log2(two.got_kbps / other.got_kbps)
 
 
 def _run(given: argparse.Namespace) -> Iterator[RateResult]:
@@ -127,19 +158,22 @@ def _run(given: argparse.Namespace) -> Iterator[RateResult]:
     kept = KeptFolder(given.results, "--results")
     print(
         f"{'clip':24}{'mode':10}{'asked':>9}{'got':>9}{'miss %':>8}{'peak':>9}{'least':>8}{'under':>6}{'dB':>8}"
+        f"{'global':>8}"
     )
-    for path in find_clips(given.data, given.clips, VIDEOS):
-        clip = read_clip(path, given.data, None)
+    clips = [read_clip(path, given.data, None) for path in find_clips(given.data, given.clips, VIDEOS)]
+    for film in films(clips):
+        title = "+".join(clip.name for clip in film)
+        content = " ".join(clip.content_hash for clip in film)
         with tempfile.TemporaryDirectory() as name:
-            long = Path(name) / f"{clip.name}.y4m"
-            write_y4m(long, clip, given.seconds)
-            for kbps in rates_of(clip, given.kbps):
+            long = Path(name) / f"{title}.y4m"
+            write_y4m(long, film, given.seconds)
+            for kbps in rates_of(film[0], given.kbps):
                 for mode in modes:
                     of_whom = f"{program_hash()} {bundle.sha256.hex()} {run.device}"
-                    key = f"{of_whom} {clip.content_hash} {given.seconds} {mode} {kbps}"
+                    key = f"{of_whom} {content} {given.seconds} {mode} {kbps}"
                     found = kept.find(key)
                     if found is None:
-                        result = measure(long, clip.name, mode, kbps, engines, run)
+                        result = measure(long, title, mode, kbps, engines, run)
                         kept.keep(key, asdict(result))
                     else:
                         result = RateResult(**found[0])
@@ -182,19 +216,21 @@ def measure(source: Path, name: str, mode: str, kbps: int, engines: OneEngine, r
         underflows=rate.underflows,
         unreachable=rate.unreachable,
         psnr_db=mean_of(psnrs).weighted,
+        global_psnr_db=of_mean_error(psnrs).weighted,
         wall_s=stats.wall_s,
     )
 
 
-def write_y4m(path: Path, clip: Clip, seconds: float) -> None:
-    """A clip as a file that lasts so long."""
-    rate = clip.video.frame_rate or _USUAL_RATE
-    kind = "420p10" if clip.video.bit_depth == 10 else "420"
-    count = round(float(rate) * seconds)
+def write_y4m(path: Path, film: Sequence[Clip], seconds: float) -> None:
+    """Clips of one size, in turn, as a file that lasts so long."""
+    video = film[0].video
+    rate = video.frame_rate or _USUAL_RATE
+    kind = "420p10" if video.bit_depth == 10 else "420"
+    frames = in_turn(film, round(float(rate) * _SCENE_S))
     with path.open("wb") as file:
-        size = f"W{clip.video.width} H{clip.video.height}"
+        size = f"W{video.width} H{video.height}"
         file.write(f"YUV4MPEG2 {size} F{rate.numerator}:{rate.denominator} Ip A1:1 C{kind}\n".encode())
-        for frame in looped(clip.frames, count):
+        for frame in itertools.islice(frames, round(float(rate) * seconds)):
             file.write(FRAME_MAGIC + b"\n")
             file.writelines(plane.tobytes() for plane in _planes(frame))
 
@@ -207,7 +243,7 @@ def _line(result: RateResult) -> str:
     least = "" if result.least_kbit is None else f"{result.least_kbit:.0f}"
     return (
         f"{result.clip:24}{result.mode:10}{result.asked_kbps:9.0f}{result.got_kbps:9.1f}"
-        f"{result.miss_percent:+8.2f}{result.peak_kbps:9.1f}{least:>8}{result.underflows:6d}{result.psnr_db:8.3f}"
+        f"{result.miss_percent:+8.2f}{result.peak_kbps:9.1f}{least:>8}{result.underflows:6d}{result.psnr_db:8.3f}{result.global_psnr_db:8.3f}"
         + (f"  {result.unreachable}" if result.unreachable else "")
     )
 
