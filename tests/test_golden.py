@@ -32,7 +32,7 @@ STREAMS = {
     ),
     "toy_pyramid": (
         VideoFormat(width=70, height=50, frame_rate=Fraction(25)),
-        CodecSettings(qp=36, keyint=8, scenecut=0, motion_precision="half"),
+        CodecSettings(qp=36, keyint=8, bframes=3, b_adapt=0, scenecut=0, motion_precision="half"),
     ),
 }
 FRAMES = {"toy_compact": 3, "toy_full_sliced": 3, "toy_pyramid": 11}

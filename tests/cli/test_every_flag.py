@@ -274,6 +274,7 @@ CHANGES = {
     "keyint": lambda shown: first_kinds(shown, "IBBBPPIBB", "--keyint", "6", "--bframes", "3"),
     "min-keyint": lambda shown: _differ(shown.kinds("--min-keyint", "20"), shown.kinds("--min-keyint", "5")),
     "bframes": lambda shown: first_kinds(shown, "IPPPP", "--bframes", "0"),
+    "b-adapt": lambda shown: _differ(shown.kinds("--b-adapt", "0"), shown.kinds("--b-adapt", "1")),
     "scenecut": lambda shown: _more(
         shown.kinds("--min-keyint", "5").count("I"),
         shown.kinds("--min-keyint", "5", "--no-scenecut").count("I"),

@@ -85,13 +85,16 @@ def check(planned: list[PlannedFrame], frames, settings: CodecSettings) -> None:
     start=st.integers(-20, 50),
     keyint=st.sampled_from([-1, 1, 2, 3, 7, 16, 250]),
     bframes=st.integers(0, 15),
+    b_adapt=st.integers(0, 1),
     forced=st.sets(st.integers(0, 59), max_size=5),
     scenes=st.sets(st.integers(0, 59), max_size=5),
     rate=st.sampled_from([None, Fraction(25), Fraction(30000, 1001), Fraction(120)]),
 )
-def test_every_plan_is_one_that_a_decoder_can_follow(steps, start, keyint, bframes, forced, scenes, rate):
+def test_every_plan_is_one_that_a_decoder_can_follow(
+    steps, start, keyint, bframes, b_adapt, forced, scenes, rate
+):
     video = VideoFormat(width=64, height=48, time_base=Fraction(1, 100), frame_rate=rate)
-    settings = CodecSettings(keyint=keyint, bframes=bframes, min_keyint=min(4, abs(keyint)))
+    settings = CodecSettings(keyint=keyint, bframes=bframes, b_adapt=b_adapt, min_keyint=min(4, abs(keyint)))
     frames, pts, luma = [], start, FLAT
     for number, step in enumerate(steps):
         if number in scenes:
@@ -112,7 +115,7 @@ def test_every_plan_is_one_that_a_decoder_can_follow(steps, start, keyint, bfram
 
 
 def test_three_b_frames_form_a_pyramid():
-    planned = plan(map(frame, range(9)))
+    planned = plan(map(frame, range(9)), bframes=3)
     assert [each.frame.pts for each in planned] == [0, 4, 2, 1, 3, 8, 6, 5, 7]
     assert kinds(planned) == "IPBBBPBBB"
     assert [each.temporal_layer for each in planned] == [0, 0, 1, 2, 2, 0, 1, 2, 2]
@@ -129,7 +132,7 @@ def test_groups_are_powers_of_two(bframes, group):
 
 
 def test_no_more_than_a_group_is_held_back():
-    scheduler = Scheduler(VIDEO, CodecSettings(), 0)
+    scheduler = Scheduler(VIDEO, CodecSettings(bframes=3), 0)
     out = [len(scheduler.push(frame(number))) for number in range(9)]
     assert out == [1, 0, 0, 0, 4, 0, 0, 0, 4]
     assert not scheduler.is_holding
@@ -145,7 +148,7 @@ def test_a_tail_of_any_length_ends_in_an_anchor(tail):
 
 
 def test_the_last_frame_before_a_keyframe_is_an_anchor():
-    planned = plan(map(frame, range(14)), keyint=7)
+    planned = plan(map(frame, range(14)), keyint=7, bframes=3)
     assert [each.frame.pts for each in planned] == [0, 4, 2, 1, 3, 6, 5, 7, 11, 9, 8, 10, 13, 12]
     assert kinds(planned) == "IPBBBPB" * 2
 
@@ -240,7 +243,11 @@ def q_of_kinds(base_q, **settings):
     settings = CodecSettings(**settings)
     assert base_q_256(settings) == base_q * 256
     planned = plan(
-        [frame(pts) for pts in range(9)], base_q=base_q * 256, qp=settings.qp, keyint=settings.keyint
+        [frame(pts) for pts in range(9)],
+        base_q=base_q * 256,
+        qp=settings.qp,
+        keyint=settings.keyint,
+        bframes=3,
     )
     found: dict[str, set[int]] = {}
     for each in planned:

@@ -90,7 +90,7 @@ def test_a_clip_comes_back_as_the_encoder_saw_it(
 
 
 def test_a_pyramid_is_coded_as_one():
-    _, _, coded = coded_clip(VIDEO, moving_clip(VIDEO, 9), CodecSettings(bframes=7, qp=20))
+    _, _, coded = coded_clip(VIDEO, moving_clip(VIDEO, 9), CodecSettings(bframes=7, b_adapt=0, qp=20))
     assert [packet.kind for _, _, packet in coded] == [I, P, *[B] * 7]
     assert [packet.pts // TICKS for _, _, packet in coded] == [0, 8, 4, 2, 1, 3, 6, 5, 7]
     for _, quantised, packet in coded[2:]:
@@ -155,7 +155,7 @@ def test_a_sparse_search_leaves_out_what_no_frame_needs(monkeypatch):
     frames, counts, payloads = moving_clip(VIDEO, 9, 4), [], []
     for effort in ("fast", "sparse"):
         searched.clear()
-        settings = CodecSettings(bframes=3, scenecut=0, motion_search=effort)
+        settings = CodecSettings(bframes=3, b_adapt=0, scenecut=0, motion_search=effort)
         _, decoder, coded = coded_clip(VIDEO, frames, settings)
         counts.append(Counter(searched))
         payloads.append([packet.payload for _, _, packet in coded if packet.stored_in is not None])

@@ -33,7 +33,7 @@ MEASURED = [*curve("medium", 1, 2.0), *curve("fast", 1.1, 1.0), *curve(INTRA, 3,
 def test_the_table_says_speed_and_rate_beside_medium():
     options = {name: EncodeOptions.of(preset=name) for name in ("fast", "medium")}
     lines = table(MEASURED, {**options, INTRA: options["medium"]}, "a machine").splitlines()
-    assert "| 2.00 | +10.0 % |" in lines[2] and lines[2].startswith("| fast | bframes 3, ")
+    assert "| 2.00 | +10.0 % |" in lines[2] and lines[2].startswith("| fast | bframes 7, ")
     assert "| 1.00 | 0 |" in lines[3]
     assert not any(line.startswith(f"| {INTRA}") for line in lines)
     assert "on a machine." in lines[-1]

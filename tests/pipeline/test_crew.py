@@ -23,7 +23,7 @@ from zvc69_cli.runtime.settings import RunSettings
 FRAMES = 26
 A_MOMENT_S = 0.5
 SETTINGS = [
-    CodecSettings(keyint=11, min_keyint=11, bframes=7),
+    CodecSettings(keyint=11, min_keyint=11, bframes=7, b_adapt=0),
     CodecSettings(bframes=3),
     CodecSettings(bframes=0),
     CodecSettings(keyint=1),

@@ -36,7 +36,7 @@ from zvc69_cli.pipeline.video_file import VideoFile
 from zvc69_cli.runtime.settings import RunSettings
 
 FRAMES = 26
-SETTINGS = CodecSettings(keyint=11, min_keyint=11, bframes=7)
+SETTINGS = CodecSettings(keyint=11, min_keyint=11, bframes=7, b_adapt=0)
 CODING_ORDER = [0, 8, 4, 2, 1, 3, 6, 5, 7, 10, 9]
 CONCEAL = DecodeOptions(part=DecodeSettings(on_error="conceal"))
 
@@ -342,7 +342,8 @@ def test_the_header_says_what_the_stream_holds(data):
     video = header.video
     engine = ToyEngines().for_encoding(RunSettings())
     for settings, expected in [
-        (CodecSettings(), (250, True, -2)),
+        (CodecSettings(), (250, True, -3)),
+        (CodecSettings(bframes=3), (250, True, -2)),
         (CodecSettings(keyint=-1, bframes=0), (-1, False, 0)),
         (INTRA, (1, False, 0)),
     ]:

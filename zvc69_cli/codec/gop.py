@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from zvc69_cli.codec.b_adapt import GroupChoice
 from zvc69_cli.codec.forced_keys import ForcedKeyWatch
-from zvc69_cli.codec.scenecut import SceneCuts
+from zvc69_cli.codec.scenecut import SceneCuts, small_picture
 from zvc69_cli.codec.settings import MAX_Q, Q_UNIT, CodecSettings
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 
@@ -56,7 +57,7 @@ class Scheduler:
 
     A group runs from one anchor (an I or P frame) to the next; between them lies a pyramid of B frames, its middle
     coded first. The last frame before a keyframe is an anchor and nothing refers across a keyframe, so that every
-    keyframe opens a closed GOP. At most one group is held back.
+    keyframe opens a closed GOP. At most so many frames are held back as the largest group has.
     """
 
     def __init__(self, video: VideoFormat, settings: CodecSettings, base_q_256: int) -> None:
@@ -64,6 +65,7 @@ class Scheduler:
         self._settings = settings
         self._base_q_256 = base_q_256
         self._group_frames = group_frames(settings)
+        self._choice = GroupChoice() if settings.b_adapt and self._group_frames > 1 else None
         self._min_keyint = min_keyint(settings, video.frame_rate)
         self._cuts = SceneCuts(
             threshold=settings.scenecut if settings.keyint != 1 else 0,
@@ -102,16 +104,21 @@ class Scheduler:
         is_key = self._is_key_due(frame, is_cut=is_cut)
         self._frames_in += 1
         if is_key:
-            return [*self._close_group(), self._plan_key(frame)]
-        closed = self._close_group() if is_cut else []  # the frames before a cut have their anchor before it
+            planned = [*self._close_all(), self._plan_key(frame)]
+            if self._choice is not None:
+                self._choice.start(small_picture(frame.y, self._video.peak))
+            return planned
+        closed = self._close_all() if is_cut else []  # the frames before a cut have their anchor before it
         self._waiting.append(frame)
+        if self._choice is not None:
+            self._choice.add(small_picture(frame.y, self._video.peak))
         if is_cut or len(self._waiting) == self._group_frames:
             closed += self._close_group()
         return closed
 
     def flush(self) -> list[PlannedFrame]:
         """What was held back, the last of it as an anchor."""
-        return self._close_group()
+        return self._close_all()
 
     def _is_key_due(self, frame: Frame, *, is_cut: bool) -> bool:
         is_full = 0 < self._settings.keyint <= self._since_key
@@ -126,13 +133,19 @@ class Scheduler:
         self._anchor = self._take_slot()
         return self._plan(frame, FrameKind.I, stored_in=self._anchor)
 
+    def _close_all(self) -> list[PlannedFrame]:
+        """The frames that wait, in one group or several."""
+        planned = []
+        while self._waiting:
+            planned += self._close_group()
+        return planned
+
     def _close_group(self) -> list[PlannedFrame]:
-        """The frames that wait, the last of them as the anchor that the others lie before."""
-        if not self._waiting:
-            return []
+        """The first frames that wait, all of them or as many as fit, the last as the anchor that they lie before."""
+        length = len(self._waiting) if self._choice is None else self._choice.take_group()
         past, self._anchor = self._anchor, self._take_slot()
-        *between, last = self._waiting
-        self._waiting = []
+        *between, last = self._waiting[:length]
+        self._waiting = self._waiting[length:]
         anchor = self._plan(last, FrameKind.P, references=(past,), stored_in=self._anchor)
         planned = [anchor, *self._plan_between(between, past, self._anchor, 1)]
         self._free.add(past)

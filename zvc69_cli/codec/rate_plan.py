@@ -8,7 +8,10 @@ from typing import Final
 from zvc69_cli.codec.rate_model import HIGHEST_BASE, LOWEST_BASE, Demand, Expected, base_for
 from zvc69_cli.codec.rate_target import RateTarget
 
-_STEP: Final = 3.0  # indexes that the base moves from one group to the next
+_STEP: Final = (
+    3.0  # indexes that the base moves from one group to the next, where that has no more frames than:
+)
+_STEP_FRAMES: Final = 4
 _LAST_STEP: Final = 5.0  # where little is left to make good in
 _LAST_S: Final = 2.0
 _FREE_STEP: Final = 12.0  # at the beginning and at cuts
@@ -99,6 +102,7 @@ class RatePlan:
         under_way_bits: float,
         ratio: float,
         *,
+        group_frames: int,
         level: float | None,
         is_cut: bool,
     ) -> float:
@@ -107,6 +111,7 @@ class RatePlan:
         window          its frames and those planned behind it, with the seconds until the next
         under_way_bits  that frames are expected to take which have their q already
         ratio           by which frames turn out larger than was expected
+        group_frames    of the window, that are the group
         level           bits in the buffer that is to be held where it is; None where none is
         """
         window_s = sum(seconds for _, seconds in window)
@@ -125,7 +130,7 @@ class RatePlan:
         demands = [(frames, 1.0), *self._behind(window, window_s, horizon_s, ratio)]
         base = base_for(rate * horizon_s * share, *demands)
         self._watch_reach(rate, frames, window_s)
-        step = self._step(horizon_s, is_cut=is_cut)
+        step = self._step(horizon_s, is_cut=is_cut) * max(1.0, group_frames / _STEP_FRAMES)
         return min(self.base + step, max(self.base - step, base))
 
     def _step(self, horizon_s: float, *, is_cut: bool) -> float:

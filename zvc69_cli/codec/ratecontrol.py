@@ -28,6 +28,7 @@ from zvc69_cli.codec.zones import FrameOrders
 from zvc69_cli.frames import FrameKind, VideoFormat
 
 INTRA_LAG: Final = 8  # frames that may be worked on beside each other where none refers to another
+INTER_LAG: Final = 4  # the same where the later anchor waits for the earlier one
 _USUAL_RATE: Final = Fraction(25)
 _LEAST_BITS: Final = 100.0  # of a frame in the first pass, where it was skipped
 
@@ -195,7 +196,7 @@ class RateControl:
     def _lag(self) -> int:
         if self._target.buffer is not None:
             return 0  # what is in the buffer has to be known
-        return INTRA_LAG if self._codec.keyint == 1 else max(1, group_frames(self._codec))
+        return INTRA_LAG if self._codec.keyint == 1 else min(INTER_LAG, group_frames(self._codec))
 
     def _group_length(self, *, at_end: bool) -> int:
         """Frames of the first group; 0 while it may not be whole."""
@@ -251,7 +252,9 @@ class RateControl:
         level = None
         if self._target.is_constant and self._target.buffer is not None:
             level = self._fill
-        base = self._plan.base_for(window, under_way, self._model.shared, level=level, is_cut=is_cut)
+        base = self._plan.base_for(
+            window, under_way, self._model.shared, group_frames=len(group), level=level, is_cut=is_cut
+        )
         if self._target.buffer is not None:
             constant = self._target.is_constant
             base = base_that_lasts(self._target.buffer, self._fill, window, base, is_constant=constant)

@@ -83,12 +83,21 @@ def small_picture(luma: Samples, peak: int) -> F32:
 def costs(picture: F32, before: F32) -> tuple[float, float]:
     """Mean error of a picture, each block predicted in its cheapest way: with and without the picture before."""
     intra = intra_errors(picture) + np.float32(_INTRA_COST)
-    height, width = picture.shape
-    edged = np.pad(before, REACH, mode="edge")
-    span = range(2 * REACH + 1)
-    moved = [edged[y : y + height, x : x + width] for y in span for x in span]
-    inter = np.minimum.reduce([block_means(np.abs(picture - each)) for each in moved])
+    inter = moved_errors(picture, before, REACH)
     return float(np.minimum(inter, intra).mean()), float(intra.mean())
+
+
+def moved_errors(picture: F32, before: F32, reach: int) -> F32:
+    """float32 [rows, columns]: the least mean error of each block from a picture moved by whole samples.
+
+    reach  samples that it may have moved, up, down and sideways
+    """
+    height, width = picture.shape
+    edged = np.pad(before, reach, mode="edge")
+    span = range(2 * reach + 1)
+    moved = (edged[y : y + height, x : x + width] for y in span for x in span)
+    errors: F32 = np.minimum.reduce([block_means(np.abs(picture - each)) for each in moved])
+    return errors
 
 
 def intra_errors(picture: F32) -> F32:

@@ -49,11 +49,18 @@ class CodecSettings:
         high=100_000,
     )
     bframes: int = flag(
-        3,
+        7,
         "Consecutive B frames at most; they form pyramids, so that 1, 3, 7 and 15 are what is used. 0 is none.",
         unit="frames",
         low=0,
         high=MAX_B_FRAMES,
+        in_presets=True,
+    )
+    b_adapt: int = flag(
+        1,
+        "How many B frames stand in a row: 0 is always --bframes, 1 is fewer where pictures change much.",
+        low=0,
+        high=1,
         in_presets=True,
     )
     scenecut: int = flag(

@@ -41,6 +41,7 @@ IDLES: Final = (
         Idle(field_name=name, does=does, where=_is_intra, reason=_INTRA, way_out=_NO_INTRA)
         for name, does in (
             ("bframes", lambda value: value > 0),
+            ("b_adapt", lambda value: value > 0),
             ("min_keyint", lambda value: value > 1),
             ("scenecut", lambda value: value > 0),
             ("force_key_frames", lambda value: bool(value.strip())),
@@ -48,6 +49,13 @@ IDLES: Final = (
             ("motion_search", lambda value: value != "full"),
             ("cutree", bool),
         )
+    ),
+    Idle(
+        field_name="b_adapt",
+        does=lambda value: value > 0,
+        where=lambda options: options.codec.bframes == 0,
+        reason="has no effect without B frames",
+        way_out="Leave it out, or allow some with --bframes.",
     ),
     Idle(
         field_name="jobs",
