@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engines.training.inter import InterNetwork
-from engines.training.model import IntraNetwork, ModelSize
+from engines.training.model import IntraNetwork, ModelSize, quiet_modulations
 
 
 class WrongCheckpoint(Exception):
@@ -43,19 +43,19 @@ class Checkpoint:
 
     def network(self) -> IntraNetwork:
         network = IntraNetwork(self.size)
-        network.load_state_dict(self.weights)
+        network.load_state_dict(quiet_modulations(self.size) | self.weights)
         return network.eval()
 
     def inter_network(self) -> InterNetwork:
         """Untrained where the checkpoint holds none; raises WrongCheckpoint naming the first layer that differs."""
         network = InterNetwork(self.size)
         if self.inter is not None:
-            wanted = network.state_dict()
-            for name in sorted(wanted.keys() | self.inter.keys()):
-                found, due = (list(each[name].shape) if name in each else None for each in (self.inter, wanted))
+            inter, wanted = quiet_modulations(self.size, "coder.") | self.inter, network.state_dict()
+            for name in sorted(wanted.keys() | inter.keys()):
+                found, due = (list(each[name].shape) if name in each else None for each in (inter, wanted))
                 if found != due:
                     raise WrongCheckpoint(f"inter: {name} is {found or 'missing'}, should be {due or 'absent'}")
-            network.load_state_dict(self.inter)
+            network.load_state_dict(inter)
         return network.eval()
 
 

@@ -49,6 +49,7 @@ from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
     IntraNetwork,
     LatentCoder,
+    Modulation,
     planes_to_features,
 )
 from engines.training.stages import CALIBRATION_QS
@@ -157,6 +158,9 @@ def _transforms(network: LatentCoder) -> Arrays:
     synthesis = network.q_synthesis.detach() - line
     synthesis[0] -= np.log(MEAN_FRACTION)  # the synthesis is given sixteenths
     kept = {"q_hyper": network.q_hyper.detach().numpy(), "hyper_mean": network.hyper_mean.detach().numpy()}
+    for stem, module in network.named_modules():
+        if isinstance(module, Modulation) and any(weight.any() for weight in module.parameters()):
+            kept |= {f"{stem}.{name}": weight.numpy() for name, weight in module.state_dict().items()}
     return arrays | {"q_analysis": analysis.numpy(), "q_synthesis": synthesis.numpy()} | kept
 
 

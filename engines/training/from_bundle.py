@@ -11,7 +11,13 @@ import torch
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.exact import Scales, motion_passes, motion_stem, trained_prior
 from engines.training.inter import InterNetwork
-from engines.training.model import IntraNetwork, ModelSize, PriorNetwork, start_log_scale
+from engines.training.model import (
+    IntraNetwork,
+    ModelSize,
+    PriorNetwork,
+    quiet_modulations,
+    start_log_scale,
+)
 from engines.training.motion import MotionPass
 from zvc69_cli.codec.prior import MEAN_FRACTION
 from zvc69_cli.codec.settings import Q_LEVELS
@@ -36,7 +42,7 @@ def checkpoint_of_bundle(folder: Path) -> Checkpoint:
         raise WrongCheckpoint(f"{folder}: {error.what}") from error
     size = ModelSize(**bundle.manifest["size"])
     prior, scales = trained_prior(bundle.arrays, IntraNetwork(size).prior)
-    weights = {f"prior.{name}": weight for name, weight in prior.items()}
+    weights = quiet_modulations(size) | {f"prior.{name}": weight for name, weight in prior.items()}
     for name, array in bundle.arrays.items():
         if not name.startswith(("prior.", "tables.", "inter.")):
             weights[name] = torch.from_numpy(array.astype(np.float32))
@@ -56,7 +62,9 @@ def _inter(arrays: Mapping[str, np.ndarray], network: InterNetwork) -> tuple[dic
         for name, array in arrays.items()
         if name.startswith(coder)
     }
-    weights = {f"coder.{name}": weight for name, weight in _unscaled(weights).items()}
+    weights = quiet_modulations(network.size, "coder.") | {
+        f"coder.{name}": weight for name, weight in _unscaled(weights).items()
+    }
     beginnings = tuple(f"inter.{each}" for each in ("search.", "mask_", "context_blocks."))
     for name, array in arrays.items():
         if name.startswith(beginnings):

@@ -35,13 +35,16 @@ def gradient_graph(
     planes += [builder.input(name, (1, 1, "chroma_height", "chroma_width")) for name in "uv"]
     x = builder.input("latent", (1, latent, "height", "width"))
     beside = builder.input("context", (1, context, "rows", "columns")) if context else ""
-    scale = builder.scale_of_q(f"{stem}q_synthesis", builder.input("q", (1,)))
+    q = builder.input("q", (1,))
+    scale = builder.scale_of_q(f"{stem}q_synthesis", q)
     x = builder.shuffle(builder.convolution(f"{stem}up", builder.node("Mul", x, scale)))
     if context:
         x = builder.node("Add", x, builder.convolution(f"{stem}mix", beside))
+    x = builder.modulation(f"{stem}q_up", x, q)
     tape = _Tape(builder)
     for number in range(blocks):
         x = tape.block(f"{stem}synthesis.{number}", x)
+    x = builder.modulation(f"{stem}q_exit", x, q)
     features = builder.node(
         "Clip", builder.convolution(f"{stem}exit", x), builder.constant(0.0), builder.constant(1.0)
     )
@@ -56,7 +59,8 @@ def gradient_graph(
     weights = np.full((1, FEATURES, 1, 1), CHROMA_WEIGHT)
     weights[:, :64] = LUMA_WEIGHT
     slope = builder.node("Mul", builder.node("Sub", features, wanted), builder.constant(weights))
-    slope = tape.back(_through(builder, f"{stem}exit", slope))
+    slope = _through_modulation(builder, f"{stem}q_exit", q, _through(builder, f"{stem}exit", slope))
+    slope = _through_modulation(builder, f"{stem}q_up", q, tape.back(slope))
     slope = _through_up(builder, f"{stem}up", trunk, latent, slope)
     steps = builder.node("Mul", scale, builder.constant(float(MEAN_FRACTION)))
     builder.node("Mul", slope, steps, output="gradient")
@@ -120,6 +124,12 @@ def _through(builder: GraphBuilder, name: str, slope: str) -> str:
         pads=[kernel // 2] * 4,
         group=out if depthwise else 1,
     )
+
+
+def _through_modulation(builder: GraphBuilder, name: str, q: str, slope: str) -> str:
+    if not builder.is_stored(f"{name}.log_gain"):
+        return slope
+    return builder.node("Mul", slope, builder.scale_of_q(f"{name}.log_gain", q))
 
 
 def _through_up(builder: GraphBuilder, name: str, trunk: int, latent: int, slope: str) -> str:

@@ -50,6 +50,7 @@ class GraphBuilder:
         self._initialisers: dict[str, onnx.TensorProto] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
+        self._powers_of_q: dict[str, str] = {}
 
     def input(self, name: str, shape: Iterable[int | str], dtype: int = TensorProto.FLOAT) -> str:
         self._inputs.append(helper.make_tensor_value_info(name, dtype, list(shape)))
@@ -69,6 +70,10 @@ class GraphBuilder:
             self._initialisers[key] = numpy_helper.from_array(array, key)
             self._constants[content] = key
         return self._constants[content]
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the weights file has an array of that name."""
+        return name in self._stored
 
     def shape(self, name: str) -> tuple[int, ...]:
         """That of an array of the weights file."""
@@ -176,17 +181,27 @@ class GraphBuilder:
 
     def scale_of_q(self, name: str, q: str) -> str:
         """exp of a quadratic in q, [1, C, 1, 1]; the array holds its three coefficients a channel."""
-        position = self.node("Sub", self.node("Mul", q, self.constant(2 / (Q_LEVELS - 1))), self.constant(1.0))
-        powers = self.node(
-            "Concat",
-            self.constant([1.0]),
-            position,
-            self.node("Mul", position, position),
-            axis=0,
-        )
-        powers = self.node("Reshape", powers, self.constant([1, 3], np.int64))
-        logs = self.node("MatMul", powers, self.stored(name))
-        return self.node("Reshape", self.node("Exp", logs), self.constant([1, -1, 1, 1], np.int64))
+        return self._of_channels(self.node("Exp", self._quadratic_of_q(name, q)))
+
+    def modulation(self, name: str, x: str, q: str) -> str:
+        """model.Modulation; x itself where the bundle has none of that name."""
+        if not self.is_stored(f"{name}.log_gain"):
+            return x
+        x = self.node("Mul", x, self.scale_of_q(f"{name}.log_gain", q))
+        return self.node("Add", x, self._of_channels(self._quadratic_of_q(f"{name}.offset", q)))
+
+    def _quadratic_of_q(self, name: str, q: str) -> str:
+        if q not in self._powers_of_q:
+            position = self.node(
+                "Sub", self.node("Mul", q, self.constant(2 / (Q_LEVELS - 1))), self.constant(1.0)
+            )
+            squared = self.node("Mul", position, position)
+            powers = self.node("Concat", self.constant([1.0]), position, squared, axis=0)
+            self._powers_of_q[q] = self.node("Reshape", powers, self.constant([1, 3], np.int64))
+        return self.node("MatMul", self._powers_of_q[q], self.stored(name))
+
+    def _of_channels(self, values: str) -> str:
+        return self.node("Reshape", values, self.constant([1, -1, 1, 1], np.int64))
 
     def prediction(self, head: str, offsets: str, channels: int) -> None:
         """Outputs "means" and "indexes" of a pass."""
@@ -227,9 +242,10 @@ def analyse_graph(builder: GraphBuilder, blocks: int, stem: str = "", context: i
         seen.append(builder.input("context", (1, context, "rows", "columns")))
     q = builder.input("q", (1,))
     x = builder.convolution(f"{stem}entry", builder.node("Concat", *seen, axis=1))
+    x = builder.modulation(f"{stem}q_entry", x, q)
     for number in range(blocks):
         x = builder.block(f"{stem}analysis.{number}", x)
-    x = builder.convolution(f"{stem}down", x, stride=2)
+    x = builder.convolution(f"{stem}down", builder.modulation(f"{stem}q_down", x, q), stride=2)
     latent = builder.node("Mul", x, builder.scale_of_q(f"{stem}q_analysis", q), output="latent")
     gain = HYPER_GAIN_INTER if context else HYPER_GAIN
     x = builder.block(f"{stem}hyper_block", builder.node("Mul", latent, builder.constant(gain)))
@@ -292,9 +308,10 @@ def synthesise_graph(
     x = builder.shuffle(builder.convolution(f"{stem}up", x))
     if context:
         x = builder.node("Add", x, builder.convolution(f"{stem}mix", beside))
+    x = builder.modulation(f"{stem}q_up", x, q)
     for number in range(blocks):
         x = builder.block(f"{stem}synthesis.{number}", x)
-    x = builder.convolution(f"{stem}exit", x)
+    x = builder.convolution(f"{stem}exit", builder.modulation(f"{stem}q_exit", x, q))
     # Rounded as features: 96 channels at 1/8 are as many samples as the planes.
     x = builder.node("Round", builder.node("Mul", x, peak))
     x = builder.node("Min", builder.node("Max", x, builder.constant([0.0])), peak)

@@ -20,6 +20,12 @@ from zvc69_cli.codec.settings import Q_LEVELS
 
 HYPER_GAIN = 0.25  # what the hyper analysis and the second pass see of a picture's latent
 BRANCH_SLOPE, FEED_SLOPE = 1 / 64, 1 / 8
+MODULATIONS = (
+    "q_entry",
+    "q_down",
+    "q_up",
+    "q_exit",
+)  # of a LatentCoder: behind its first layers, before its last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,33 @@ class Block(nn.Module):
             layer.bias.zero_()
 
 
+class Modulation(nn.Module):
+    """Gain and offset of each channel at each q: the log of the gain and the offset are quadratics in q.
+
+    With it the transforms know how finely their latent will be rounded (the quality vectors of DCVC-RT, 2025).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log_gain = nn.Parameter(torch.zeros(3, channels))
+        self.offset = nn.Parameter(torch.zeros(3, channels))
+
+    def forward(self, x: Tensor, q: Tensor) -> Tensor:
+        powers = _quadratic(q)
+        return (
+            x * torch.exp(powers @ self.log_gain)[:, :, None, None] + (powers @ self.offset)[:, :, None, None]
+        )
+
+
+def quiet_modulations(size: ModelSize, stem: str = "") -> dict[str, Tensor]:
+    """The weights of modulations that change nothing: older weights and bundles hold none.
+
+    stem  beginning of the weights' names
+    """
+    quiet = Modulation(size.trunk).state_dict()
+    return {f"{stem}{place}.{name}": weight for place in MODULATIONS for name, weight in quiet.items()}
+
+
 class LatentCoder(nn.Module):
     """Analysis, hyperprior, two-pass prior and synthesis, of a picture or of a picture given a context.
 
@@ -141,11 +174,14 @@ class LatentCoder(nn.Module):
         self.q_hyper = nn.Parameter(torch.zeros(3, hyper))
         self.q_hyper.data[0] = -1.5  # quiet: a hyper latent that says nothing yet should cost nothing
         self.hyper_mean = nn.Parameter(torch.zeros(hyper))
+        self.q_entry, self.q_down = Modulation(trunk), Modulation(trunk)
+        self.q_up, self.q_exit = Modulation(trunk), Modulation(trunk)
 
     def analyse(self, features: Tensor, q: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latent in quantisation steps [B, latent, h/2, w/2] and hyper latent, both before rounding."""
         seen = features if context is None else torch.cat([features, context], 1)
-        latent = self.down(self.analysis(self.entry(seen))) * torch.exp(self.analysis_log_scale(q))
+        x = self.analysis(self.q_entry(self.entry(seen), q))
+        latent = self.down(self.q_down(x, q)) * torch.exp(self.analysis_log_scale(q))
         hyper = self.hyper_block(latent * self.gain)
         hyper = self.hyper_down2(F.leaky_relu(self.hyper_down1(hyper), FEED_SLOPE))
         return latent, hyper
@@ -155,7 +191,7 @@ class LatentCoder(nn.Module):
         x = F.pixel_shuffle(self.up(latent * torch.exp(self.synthesis_log_scale(q))), 2)
         if self.mix is not None:
             x = x + self.mix(context)
-        return self.exit(self.synthesis(x))
+        return self.exit(self.q_exit(self.synthesis(self.q_up(x, q)), q))
 
     def code(
         self,
