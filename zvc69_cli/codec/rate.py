@@ -16,7 +16,7 @@ _CRF: Final = (0.0, 18.0, 23.0, 28.0, 33.0, 38.0, 44.0, 51.0)
 _Q: Final = (79.0, 78.0, 55.2, 40.3, 26.8, 14.7, 1.0, 0.0)
 # --quality 1..8 -> crf: 0.25, 0.40, 0.60, 1.00, 1.50, 2.20, 3.50 and 5.50 times the rate of step 4, whose own rate is
 # as high as leaves that much above it. Read off the curves of four test clips.
-QUALITY_CRF: Final = {1: 40.9, 2: 37.1, 3: 34.1, 4: 30.6, 5: 27.8, 6: 25.2, 7: 22.1, 8: 18.0}
+QUALITY_CRF: Final = {1: 40.8, 2: 36.7, 3: 33.5, 4: 29.9, 5: 27.0, 6: 24.4, 7: 21.7, 8: 18.0}
 # Bits a luma sample that a mean squared error of 1 (samples in 0..1) was worth in training, at the first and last q.
 LAMBDA_LOW: Final = 40.0
 LAMBDA_HIGH: Final = 51_000.0
