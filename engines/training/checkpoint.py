@@ -43,19 +43,19 @@ class Checkpoint:
 
     def network(self) -> IntraNetwork:
         network = IntraNetwork(self.size)
-        network.load_state_dict(quiet_modulations(self.size) | self.weights)
+        network.load_state_dict(self.weights)
         return network.eval()
 
     def inter_network(self) -> InterNetwork:
         """Untrained where the checkpoint holds none; raises WrongCheckpoint naming the first layer that differs."""
         network = InterNetwork(self.size)
         if self.inter is not None:
-            inter, wanted = quiet_modulations(self.size, "coder.") | self.inter, network.state_dict()
-            for name in sorted(wanted.keys() | inter.keys()):
-                found, due = (list(each[name].shape) if name in each else None for each in (inter, wanted))
+            wanted = network.state_dict()
+            for name in sorted(wanted.keys() | self.inter.keys()):
+                found, due = (list(each[name].shape) if name in each else None for each in (self.inter, wanted))
                 if found != due:
                     raise WrongCheckpoint(f"inter: {name} is {found or 'missing'}, should be {due or 'absent'}")
-            network.load_state_dict(inter)
+            network.load_state_dict(self.inter)
         return network.eval()
 
 
@@ -71,14 +71,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for name, value in stored["size"].items():
         if wanted.get(name) != value:
             raise WrongCheckpoint(f"{path}: {name} is {value}, should be {wanted.get(name)}")
+    size, inter = ModelSize(**stored["size"]), stored.get("inter")
+    quiet = quiet_modulations(size)
+    is_older = not quiet.keys() <= stored["weights"].keys()  # its optimiser knows of fewer weights
     return Checkpoint(
-        size=ModelSize(**stored["size"]),
-        weights=_full(stored["weights"]),
+        size=size,
+        weights=_full(quiet | stored["weights"]),
         pixels=dict(stored.get("pixels", {})),
         history=[tuple(row[:5]) for row in stored.get("history", [])],
-        optimiser=stored.get("optimiser"),
+        optimiser=None if is_older else stored.get("optimiser"),
         scales=stored.get("scales"),
-        inter=None if stored.get("inter") is None else _full(stored["inter"]),
+        inter=None if inter is None else _full(quiet_modulations(size, "coder.") | inter),
         inter_scales=stored.get("inter_scales"),
     )
 

@@ -372,9 +372,8 @@ def _as_shown(features):
 
 @pytest.mark.parametrize("spacing", [1, 4])
 def test_a_kept_group_is_coded_again_as_it_was_and_passes_gradients_on(shipped, pool, spacing):
-    torch.manual_seed(
-        4
-    )  # with 3 a few latents lie within 1e-4 of a rounding boundary, and float16 moves them over
+    # With 3 a few latents lie within 1e-4 of a rounding boundary, and float16 moves them over.
+    torch.manual_seed(4)
     intra, inter = shipped.network(), shipped.inter_network()
     chain, frames = Chain(intra, CPU), split_frames(pool.sequences(1, 64, 5))
     group = begun_group(intra, frames, torch.tensor([40]), spacing)
@@ -467,3 +466,21 @@ def test_a_checkpoint_keeps_both_networks(shipped, tmp_path):
     again = load_checkpoint(tmp_path / "both.pt")
     assert again.inter_scales == shipped.inter_scales
     assert set(again.inter) == set(shipped.inter)
+
+
+def test_a_checkpoint_from_before_modulations_begins_with_quiet_ones_and_no_optimiser(shipped, tmp_path):
+    quiet = quiet_modulations(shipped.size), quiet_modulations(shipped.size, "coder.")
+    older = replace(
+        shipped,
+        weights={name: each for name, each in shipped.weights.items() if name not in quiet[0]},
+        inter={name: each for name, each in shipped.inter.items() if name not in quiet[1]},
+        optimiser={"kind": "inter muon"},
+    )
+    save_checkpoint(older, tmp_path / "older.pt")
+    again = load_checkpoint(tmp_path / "older.pt")
+    assert again.optimiser is None
+    assert not any(again.weights[name].any() for name in quiet[0])
+    assert not any(again.inter[name].any() for name in quiet[1])
+    again.network(), again.inter_network()
+    save_checkpoint(replace(shipped, optimiser={"kind": "inter muon"}), tmp_path / "newer.pt")
+    assert load_checkpoint(tmp_path / "newer.pt").optimiser == {"kind": "inter muon"}
