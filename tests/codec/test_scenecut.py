@@ -14,8 +14,8 @@ def texture(seed, height=96, width=128, peak=255):
 
 
 def cuts(pictures, threshold=40, peak=255, distance=100):
-    seen = SceneCuts(threshold=threshold, shortest=25, longest=250, peak=peak)
-    return [seen.is_cut(each, distance) for each in pictures]
+    seen = SceneCuts(threshold=threshold, shortest=25, longest=250)
+    return [seen.is_cut(small_picture(each, peak), distance) for each in pictures]
 
 
 @pytest.mark.parametrize("peak", [255, 1023])

@@ -67,11 +67,12 @@ class Scheduler:
         self._group_frames = group_frames(settings)
         self._choice = GroupChoice() if settings.b_adapt and self._group_frames > 1 else None
         self._min_keyint = min_keyint(settings, video.frame_rate)
+        threshold = settings.scenecut if settings.keyint != 1 else 0
+        self._looks = threshold > 0 or self._choice is not None
         self._cuts = SceneCuts(
-            threshold=settings.scenecut if settings.keyint != 1 else 0,
+            threshold=threshold,
             shortest=self._min_keyint,
             longest=settings.keyint if settings.keyint > 0 else _OPEN_KEYINT,
-            peak=video.peak,
         )
         self._forced = ForcedKeyWatch(settings.forced_keys, video.time_base)
         self._frames_in = 0
@@ -100,18 +101,19 @@ class Scheduler:
         self._last_pts = frame.pts
         self._dts.append(frame.pts)
         self._since_key += 1
-        is_cut = self._cuts.is_cut(frame.y, self._since_key)
+        picture = small_picture(frame.y, self._video.peak) if self._looks else None
+        is_cut = picture is not None and self._cuts.is_cut(picture, self._since_key)
         is_key = self._is_key_due(frame, is_cut=is_cut)
         self._frames_in += 1
         if is_key:
             planned = [*self._close_all(), self._plan_key(frame)]
-            if self._choice is not None:
-                self._choice.start(small_picture(frame.y, self._video.peak))
+            if self._choice is not None and picture is not None:
+                self._choice.start(picture)
             return planned
         closed = self._close_all() if is_cut else []  # the frames before a cut have their anchor before it
         self._waiting.append(frame)
-        if self._choice is not None:
-            self._choice.add(small_picture(frame.y, self._video.peak))
+        if self._choice is not None and picture is not None:
+            self._choice.add(picture)
         if is_cut or len(self._waiting) == self._group_frames:
             closed += self._close_group()
         return closed

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.gop import SLOTS, PlannedFrame
-from zvc69_cli.codec.scenecut import BLOCK, F32, block_means, intra_errors, small_picture
+from zvc69_cli.codec.scenecut import F32, errors_by_move, intra_errors, small_picture
 from zvc69_cli.frames import FrameKind
 
 REACH: Final = 3  # small samples that a block may have moved
@@ -94,12 +94,7 @@ def predict_blocks(picture: F32, reference: F32, coding_index: int) -> Predictio
     picture, reference  float32 of one size, whole blocks
     coding_index        of the reference
     """
-    height, width = picture.shape
-    edged = np.pad(reference, REACH, mode="edge")
-    errors = np.empty((len(_MOVES), height // BLOCK, width // BLOCK), np.float32)
-    for number, (y, x) in enumerate(_MOVES):
-        moved = edged[REACH + y : REACH + y + height, REACH + x : REACH + x + width]
-        errors[number] = block_means(np.abs(picture - moved))
+    errors = errors_by_move(picture, reference, _MOVES)
     best = errors.argmin(0)
     error = np.take_along_axis(errors, best[None], 0)[0]
     moves = np.array(_MOVES, np.int16)[best].transpose(2, 0, 1)

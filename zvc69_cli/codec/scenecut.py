@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -24,24 +25,23 @@ class SceneCuts:
 
     threshold  0..100; 0 finds none. As in x264, it is the share that an inter picture must save, all of it at
                `longest`, a quarter of it at `shortest` frames from the keyframe, less before
-    peak       largest sample value
     """
 
-    def __init__(self, *, threshold: int, shortest: int, longest: int, peak: int) -> None:
+    def __init__(self, *, threshold: int, shortest: int, longest: int) -> None:
         self._threshold = threshold / 100
         self._shortest = shortest
         self._longest = longest
-        self._peak = peak
         self._before: F32 | None = None
 
-    def is_cut(self, luma: Samples, distance: int) -> bool:
+    def is_cut(self, picture: F32, distance: int) -> bool:
         """Whether a scene begins here.
 
+        picture   small one of the frame
         distance  frames since the last keyframe
         """
         if not self._threshold:
             return False
-        before, self._before = self._before, small_picture(luma, self._peak)
+        before, self._before = self._before, picture
         if before is None:
             return False
         inter, intra = costs(self._before, before)
@@ -92,11 +92,20 @@ def moved_errors(picture: F32, before: F32, reach: int) -> F32:
 
     reach  samples that it may have moved, up, down and sideways
     """
+    span = range(-reach, reach + 1)
+    errors: F32 = errors_by_move(picture, before, [(y, x) for y in span for x in span]).min(0)
+    return errors
+
+
+def errors_by_move(picture: F32, before: F32, moves: Sequence[tuple[int, int]]) -> F32:
+    """float32 [moves, rows, columns]: the mean error of each block from a picture moved by whole samples, y and x."""
     height, width = picture.shape
+    reach = max(abs(part) for move in moves for part in move)
     edged = np.pad(before, reach, mode="edge")
-    span = range(2 * reach + 1)
-    moved = (edged[y : y + height, x : x + width] for y in span for x in span)
-    errors: F32 = np.minimum.reduce([block_means(np.abs(picture - each)) for each in moved])
+    errors = np.empty((len(moves), height // BLOCK, width // BLOCK), np.float32)
+    for number, (y, x) in enumerate(moves):
+        moved = edged[reach + y : reach + y + height, reach + x : reach + x + width]
+        errors[number] = block_means(np.abs(picture - moved))
     return errors
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,23 +64,19 @@ def psnr_611(reference: Frame, distorted: Frame) -> float:
 
 def mean_of(each: Sequence[PlanePsnr]) -> PlanePsnr:
     """The means over frames; raises ValueError where there are none."""
-    if not each:
-        raise ValueError("no frames to compare")
-    return PlanePsnr(
-        y=sum(psnr.y for psnr in each) / len(each),
-        u=sum(psnr.u for psnr in each) / len(each),
-        v=sum(psnr.v for psnr in each) / len(each),
-    )
+    return _by_plane(each, lambda values: sum(values) / len(values))
 
 
 def of_mean_error(each: Sequence[PlanePsnr]) -> PlanePsnr:
     """PSNR of the mean squared error over frames, what x264 calls global; raises ValueError where there are none."""
+    return _by_plane(
+        each, lambda values: -10 * float(np.log10(np.mean(np.power(10.0, -np.array(values) / 10))))
+    )
+
+
+def _by_plane(each: Sequence[PlanePsnr], of: Callable[[list[float]], float]) -> PlanePsnr:
     if not each:
         raise ValueError("no frames to compare")
-
-    def of(values: Sequence[float]) -> float:
-        return -10 * float(np.log10(np.mean(np.power(10.0, -np.array(values) / 10))))
-
     return PlanePsnr(
         y=of([psnr.y for psnr in each]), u=of([psnr.u for psnr in each]), v=of([psnr.v for psnr in each])
     )

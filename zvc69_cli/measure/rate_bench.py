@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,19 +117,11 @@ def summary(results: Sequence[RateResult]) -> Iterator[str]:
                 f"{mode}: {len(found)} encodes, worst miss {worst.miss_percent:+.2f} % ({worst.clip}), "
                 f"{sum(each.underflows for each in found)} underflows"
             )
-    for what, of in (("PSNR of frames", _psnr), ("PSNR of the mean error", _global_psnr)):
-        gains = list(_gains(results, of))
+    for what, of in (("PSNR of frames", "psnr_db"), ("PSNR of the mean error", "global_psnr_db")):
+        gains = list(_gains(results, attrgetter(of)))
         if gains:
             mean = sum(gains) / len(gains)
             yield f"two passes against one: {mean:+.3f} dB on average of {len(gains)}, {what}, at equal rates"
-
-
-def _psnr(result: RateResult) -> float:
-    return result.psnr_db
-
-
-def _global_psnr(result: RateResult) -> float:
-    return result.global_psnr_db
 
 
 def _gains(results: Sequence[RateResult], of: Callable[[RateResult], float]) -> Iterator[float]:
@@ -243,8 +236,8 @@ def _line(result: RateResult) -> str:
     least = "" if result.least_kbit is None else f"{result.least_kbit:.0f}"
     return (
         f"{result.clip:24}{result.mode:10}{result.asked_kbps:9.0f}{result.got_kbps:9.1f}"
-        f"{result.miss_percent:+8.2f}{result.peak_kbps:9.1f}{least:>8}{result.underflows:6d}{result.psnr_db:8.3f}{result.global_psnr_db:8.3f}"
-        + (f"  {result.unreachable}" if result.unreachable else "")
+        f"{result.miss_percent:+8.2f}{result.peak_kbps:9.1f}{least:>8}{result.underflows:6d}{result.psnr_db:8.3f}"
+        f"{result.global_psnr_db:8.3f}" + (f"  {result.unreachable}" if result.unreachable else "")
     )
 
 
