@@ -186,7 +186,7 @@ def _starting_tables(coder: LatentCoder) -> dict[str, Any]:
 
 
 def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material) -> CodecTables:
-    """Tables of the symbols that an encoder with default settings makes of this material."""
+    """Tables of symbols that an encoder makes of this material; not refined, which would take five times as long."""
     latent, hyper = SymbolCounts(), SymbolCounts()
     for number, planes in enumerate(material.pictures):
         height, width = planes[0].shape
@@ -194,7 +194,8 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material) -> C
         frame = cropped_frame(planes, height, width)
         # Every picture at a few of the q, every q on a few of the pictures.
         for qp in FIT_QPS[number % 4 :: 4]:
-            coded = code_alone(Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables), frame)
+            settings = CodecSettings(qp=qp, keyint=1, refine_key=0)
+            coded = code_alone(Encoder(video, settings, networks, tables), frame)
             priced = coded.priced_symbols(tables)
             latent.add(priced.latent.symbols, priced.latent.indexes)
             hyper.add(priced.hyper.symbols, priced.hyper.indexes)
@@ -208,7 +209,7 @@ def _fitted_inter(networks: OrtNetworks, tables: CodecTables, clips: Sequence[Pl
     for number, clip in enumerate(clips):
         height, width = (min(side, FIT_CLIP_SIDE) // 16 * 16 for side in clip[0].shape[1:])
         video = VideoFormat(width=width, height=height)
-        settings = CodecSettings(qp=INTER_FIT_QPS[number % len(INTER_FIT_QPS)])
+        settings = CodecSettings(qp=INTER_FIT_QPS[number % len(INTER_FIT_QPS)], refine_key=0)
         encoder = Encoder(video, settings, networks, tables)
         for planned in planned_frames(video, settings, clip, height, width, FIT_FRAMES):
             coded = encoder.quantise(planned)

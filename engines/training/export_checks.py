@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from engines.training.data import Planes
 from engines.training.export_frames import code_alone, cropped_frame, planned_frames
 from engines.training.inter import MOTION_CHANNELS, InterNetwork
-from engines.training.model import IntraNetwork, LatentCoder, mse_611, planes_to_features
+from engines.training.model import IntraNetwork, LatentCoder, planes_to_features, weighted_error
 from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
 from engines.training.moving import STRIDES, Samples, half_samples, moved_blocks, warp_planes
 from engines.training.search import EFFORTS
@@ -156,7 +156,7 @@ def _check_gradient(
     with torch.enable_grad():
         made = coder.synthesise(latent, torch.tensor([q]), context)
         made = made + (made.clamp(0, 1) - made).detach()
-        error = mse_611(made, wanted).sum() * planes[0].size
+        error = weighted_error(made, wanted, torch.tensor([q])).sum() * planes[0].size
         (due,) = torch.autograd.grad(error, latent)
     if np.linalg.norm(gradient - due[0].numpy()) > GRAPH_TOLERANCE * np.linalg.norm(due.numpy()):
         raise ExportFailed("a gradient graph differs from PyTorch")

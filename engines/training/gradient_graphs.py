@@ -6,6 +6,8 @@ those of the synthesis, transposed while a graph is loaded.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -13,10 +15,10 @@ from onnx import TensorProto
 from engines.training.graphs import GraphBuilder
 from engines.training.model import BRANCH_SLOPE, FEED_SLOPE
 from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.codec.rate import CHROMA_WEIGHT_HIGH, CHROMA_WEIGHT_LOW, LUMA_WEIGHT
+from zvc69_cli.codec.settings import Q_LEVELS
 
-FEATURES = 96
-# Of the error 6:1:1 times the luma samples, by one feature: 2 * 6/8 in luma, 2 * 1/8 * 4 in chroma.
-LUMA_WEIGHT, CHROMA_WEIGHT = 1.5, 1.0
+LUMA_FEATURES, CHROMA_FEATURES = 64, 32
 _FAR = -(1 << 31)  # beyond the first element, for a slice that runs backwards
 
 
@@ -25,7 +27,8 @@ def gradient_graph(
 ) -> onnx.ModelProto:
     """Planes in 0..1, latent in sixteenths of a step, q and perhaps a context -> the gradient, like the latent.
 
-    It is that of the squared error 6:1:1 a luma sample, summed over these, by every element in steps.
+    It is that of the squared error a luma sample, planes weighted as in training, summed over these, by every element
+    in steps.
 
     trunk    channels of the synthesis
     stem     beginning of the weights' names
@@ -56,15 +59,25 @@ def gradient_graph(
         ),
         axis=1,
     )
-    weights = np.full((1, FEATURES, 1, 1), CHROMA_WEIGHT)
-    weights[:, :64] = LUMA_WEIGHT
-    slope = builder.node("Mul", builder.node("Sub", features, wanted), builder.constant(weights))
+    difference = builder.node("Sub", features, wanted)
+    slope = builder.node("Mul", difference, _error_weights(builder, q))
     slope = _through_modulation(builder, f"{stem}q_exit", q, _through(builder, f"{stem}exit", slope))
     slope = _through_modulation(builder, f"{stem}q_up", q, tape.back(slope))
     slope = _through_up(builder, f"{stem}up", trunk, latent, slope)
     steps = builder.node("Mul", scale, builder.constant(float(MEAN_FRACTION)))
     builder.node("Mul", slope, steps, output="gradient")
     return builder.build({"gradient": TensorProto.FLOAT})
+
+
+def _error_weights(builder: GraphBuilder, q: str) -> str:
+    """What the difference of each feature counts in the gradient, [1, 96, 1, 1]."""
+    # Twice the weight of its plane, for the square; a chroma plane's mean stands for four times as many luma samples.
+    fall = math.log(CHROMA_WEIGHT_HIGH / CHROMA_WEIGHT_LOW) / (Q_LEVELS - 1)
+    chroma = builder.node("Exp", builder.node("Mul", q, builder.constant(fall)))
+    parts = [[0.0] * LUMA_FEATURES + [8 * CHROMA_WEIGHT_LOW] * CHROMA_FEATURES]
+    parts += [[2 * LUMA_WEIGHT] * LUMA_FEATURES + [0.0] * CHROMA_FEATURES]
+    of_chroma, of_luma = (builder.constant(np.reshape(part, (1, -1, 1, 1))) for part in parts)
+    return builder.node("Add", of_luma, builder.node("Mul", of_chroma, chroma))
 
 
 class _Tape:

@@ -7,19 +7,21 @@ from torch import Tensor
 
 from engines.training.data import PixelPool
 from engines.training.model import planes_to_features
+from zvc69_cli.codec.rate import PLANE_WEIGHTS
 
 BATCHES, BATCH, SIDE = 20, 32, 256
 
 
 def klt_basis(pool: PixelPool, components: int, side: int = SIDE) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Basis of 16x16 blocks of Y, U and V together, weighted as the loss weights them.
+    """Basis of 16x16 blocks of Y, U and V together, weighted by PLANE_WEIGHTS.
 
     returns  analysis [384, components], synthesis [384, components], mean of the features [96],
              deviation of the coefficients [components]; rows are (2x2 position, 96 channels)
     """
     blocks = torch.cat([_blocks(pool, side) for _ in range(BATCHES)])
     mean = blocks.mean((0, 1))
-    weight = torch.cat([torch.full((64,), 6 / 8 / 64), torch.full((32,), 1 / 8 / 16)]).to(mean.device)
+    counts = torch.tensor([64, 16, 16])  # features of Y, U and V
+    weight = (torch.tensor(PLANE_WEIGHTS) / counts).repeat_interleave(counts).to(mean.device)
     weight = (weight / weight.mean()).sqrt().repeat(4)
     centred = (blocks - mean).reshape(-1, 384) * weight
     values, vectors = torch.linalg.eigh((centred.T @ centred / len(centred)).double().cpu())

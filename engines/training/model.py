@@ -15,11 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.training.scales import SCALE_HIGH, SCALE_LOW
-from zvc69_cli.codec.rate import LAMBDA_HIGH, LAMBDA_LOW
+from zvc69_cli.codec.rate import (
+    CHROMA_WEIGHT_HIGH,
+    CHROMA_WEIGHT_LOW,
+    LAMBDA_HIGH,
+    LAMBDA_LOW,
+    LUMA_WEIGHT,
+)
 from zvc69_cli.codec.settings import Q_LEVELS
 
 HYPER_GAIN = 0.25  # what the hyper analysis and the second pass see of a picture's latent
 BRANCH_SLOPE, FEED_SLOPE = 1 / 64, 1 / 8
+NEAR_BOUNDARY = 0.2  # of a step: from how far a latent is told what the next symbol would change
 MODULATIONS = (
     "q_entry",
     "q_down",
@@ -148,12 +155,15 @@ class LatentCoder(nn.Module):
     context  channels that enter analysis and synthesis beside the features
     extra    channels of integers that the prior sees beside the hyper latent
     gain     what the hyper analysis and the second pass see of a latent
+
+    near_boundaries  whether a latent is trained through its symbols (`bits_near_boundaries`) and not through noise
     """
 
     def __init__(self, size: ModelSize, *, context: int = 0, extra: int = 0, gain: float = HYPER_GAIN) -> None:
         super().__init__()
         self.size = size
         self.gain = gain
+        self.near_boundaries = False
         trunk, latent, hyper = size.trunk, size.latent, size.hyper
         self.entry = nn.Conv2d(96 + context, trunk, 1)
         self.analysis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.analysis_blocks)])
@@ -210,14 +220,19 @@ class LatentCoder(nn.Module):
         height, width = latent.shape[2:]
         mean, log_scale, state = prior.first(round_through(hyper), height, width, extra)
         board = checkerboard(height, width, self.size.latent, latent.device)
-        known = (round_through(latent - mean) + mean) * board
+        near = noise and self.near_boundaries
+        rounded = rounded_near_boundaries if near else round_through
+        known = (rounded(latent - mean) + mean) * board
         mean2, log_scale2 = prior.second(known, state)
         mean = mean * board + mean2 * (1 - board)
         log_scale = log_scale * board + log_scale2 * (1 - board)
         scale = torch.exp(log_scale + self.analysis_log_scale(q)).clamp(SCALE_LOW, SCALE_HIGH)
         residual = latent - mean
-        latent_bits = gaussian_bits(rounded_for_rate(residual, noise), scale)
-        return round_through(residual) + mean, latent_bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3))
+        if near:
+            latent_bits = bits_near_boundaries(residual, scale)
+        else:
+            latent_bits = gaussian_bits(rounded_for_rate(residual, noise), scale)
+        return rounded(residual) + mean, latent_bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3))
 
     def analysis_log_scale(self, q: Tensor) -> Tensor:
         return (_quadratic(q) @ self.q_analysis + start_log_scale(q)[:, None])[:, :, None, None]
@@ -342,11 +357,11 @@ def features_to_planes(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def mse_611(decoded: Tensor, original: Tensor) -> Tensor:
-    """Mean squared error of features a sample, planes weighted 6:1:1."""
+def weighted_error(decoded: Tensor, original: Tensor, q: Tensor) -> Tensor:
+    """Mean squared errors of the planes of features [B, 96, h, w], each by its weight at q [B], and added up. [B]"""
     error = (decoded - original) ** 2
-    y, u, v = error[:, :64], error[:, 64:80], error[:, 80:]
-    return (6 * y.mean((1, 2, 3)) + u.mean((1, 2, 3)) + v.mean((1, 2, 3))) / 8
+    y, u, v = (plane.mean((1, 2, 3)) for plane in (error[:, :64], error[:, 64:80], error[:, 80:]))
+    return LUMA_WEIGHT * y + chroma_weight(q) * (u + v)
 
 
 def psnr_611(decoded: Tensor, original: Tensor) -> Tensor:
@@ -371,6 +386,29 @@ def round_through(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
+def rounded_near_boundaries(x: Tensor) -> Tensor:
+    """Rounding with the gradient that a jittered one has on average.
+
+    Within NEAR_BOUNDARY of where one integer becomes the next, it goes over linearly; elsewhere nothing moves it.
+    """
+    share = _share_of_next(x)
+    return torch.round(x).detach() + share - share.detach()
+
+
+def bits_near_boundaries(residual: Tensor, scale: Tensor) -> Tensor:
+    """The bits of the rounded residuals, with such gradients; those of the scales are of the symbols as they are."""
+    share, below = _share_of_next(residual), torch.floor(residual.detach())
+    with torch.no_grad():
+        dearer = gaussian_bits(below + 1, scale) - gaussian_bits(below, scale)
+    return gaussian_bits(torch.round(residual).detach(), scale) + dearer * (share - share.detach())
+
+
+def _share_of_next(x: Tensor) -> Tensor:
+    """How far an element has gone over from the integer below it to the next, 0..1."""
+    above = x - torch.floor(x.detach())
+    return ((above - 0.5) / (2 * NEAR_BOUNDARY) + 0.5).clamp(0, 1)
+
+
 def rounded_for_rate(x: Tensor, noise: bool) -> Tensor:
     return x + torch.rand_like(x) - 0.5 if noise else torch.round(x)
 
@@ -379,6 +417,11 @@ def rate_lambda(q: Tensor) -> Tensor:
     """Lambda of the loss R + lambda D at a quality index; R in bits a pixel, D of planes in 0..1."""
     position = q.float() / (Q_LEVELS - 1)
     return torch.exp(math.log(LAMBDA_LOW) + (math.log(LAMBDA_HIGH) - math.log(LAMBDA_LOW)) * position)
+
+
+def chroma_weight(q: Tensor) -> Tensor:
+    """What the mean squared error of U or of V counts at a quality index; that of Y counts LUMA_WEIGHT."""
+    return CHROMA_WEIGHT_LOW * (CHROMA_WEIGHT_HIGH / CHROMA_WEIGHT_LOW) ** (q.float() / (Q_LEVELS - 1))
 
 
 def start_log_scale(q: Tensor) -> Tensor:

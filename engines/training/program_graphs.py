@@ -17,9 +17,10 @@ from onnx import TensorProto
 from engines.training.graphs import GraphBuilder
 from engines.training.motion_graphs import sliced
 from zvc69_cli.codec.entropy import SYMBOL_LIMIT
+from zvc69_cli.codec.planes import SAMPLE_PARTS
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION
+from zvc69_cli.codec.rate import PLANE_WEIGHTS
 from zvc69_cli.codec.rounding import THRESHOLD_SIZES
-from zvc69_cli.codec.skipping import PLANE_WEIGHTS
 from zvc69_cli.runtime.places import program_graphs_folder
 
 PLANES: Final = ("y", "u", "v")
@@ -55,13 +56,15 @@ def take_graph(builder: GraphBuilder, samples: int) -> onnx.ModelProto:
 
 
 def give_graph(builder: GraphBuilder, samples: int) -> onnx.ModelProto:
-    """Planes of whole samples, rows and columns of luma and of chroma -> the samples that are shown."""
+    """Planes in parts of a sample, rows and columns of luma and of chroma -> the samples that are shown."""
     planes = [builder.input(name, (1, 1, f"{name}_height", f"{name}_width")) for name in PLANES]
     size = builder.input("size", (2,), TensorProto.INT64)
     chroma = builder.input("chroma_size", (2,), TensorProto.INT64)
     start, axes = builder.constant([0, 0], np.int64), builder.constant([2, 3], np.int64)
     for name, plane, wanted in zip(PLANES, planes, (size, chroma, chroma), strict=True):
         shown = builder.node("Slice", plane, start, wanted, axes)
+        shown = builder.node("Mul", shown, builder.constant(1 / SAMPLE_PARTS))
+        shown = builder.node("Floor", builder.node("Add", shown, builder.constant(0.5)))
         builder.node("Cast", shown, to=samples, output=f"{name}_shown")
     return builder.build({f"{name}_shown": samples for name in PLANES})
 

@@ -18,7 +18,7 @@ from engines.training.klt import klt_basis
 from engines.training.model import IntraNetwork, ModelSize, has_bfloat16
 from engines.training.muon import Muon
 from engines.training.soap import Soap
-from engines.training.stages import Stage, check_crop, make_stage
+from engines.training.stages import STAGE_CLASSES, Stage, Start, check_crop
 
 WARM_UP_STEPS = 200
 AVERAGE_EVERY_STEPS = 10
@@ -46,9 +46,9 @@ INNER_OPTIMISERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] 
 class Recipe:
     """How a piece trains; nothing here is part of the weights. Raises WrongCrop.
 
-    stage       intra: all of its network; exact: that one's prior alone, through the integers that it will run as;
-                inter, inter-exact: the same of the network of P and B frames; inter-kept: what codes a frame along
-                known motion; inter-vectors: of that biases and scales of q alone
+    stage       intra: all of its network; intra-vectors: of that biases and scales of q alone; exact: its prior alone,
+                through the integers that it will run as; inter, inter-exact: the same of the network of P and B frames;
+                inter-kept: what codes a frame along known motion; inter-vectors: of that biases and scales of q alone
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own
@@ -80,8 +80,8 @@ class Trainer:
         self.checkpoint = checkpoint
         self.batch = recipe.batch
         self._pool = pool
-        self.stage = make_stage(
-            recipe.stage, checkpoint, pool, recipe.crop, recipe.device, recipe.compiled, recipe.trains_search
+        self.stage = STAGE_CLASSES[recipe.stage](
+            Start(checkpoint, recipe.device, recipe.compiled, pool, recipe.crop, recipe.trains_search)
         )
         self.network = self.stage.network
         if has_bfloat16(recipe.device):

@@ -291,6 +291,9 @@ CHANGES = {
     "refine": lambda shown: _differ(
         shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "4")["bytes"]
     ),
+    "refine-key": lambda shown: _differ(
+        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine-key", "9")["bytes"]
+    ),
     "rounding": lambda shown: _differ(
         shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--rounding", "nearest")["bytes"]
     ),

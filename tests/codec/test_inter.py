@@ -239,10 +239,10 @@ def test_a_slow_fade_is_not_skipped_for_ever():
         assert abs((shown - planned.frame.y).mean()) < 3
 
 
-def test_an_error_is_weighed_six_to_one_to_one():
+def test_an_error_of_a_chroma_plane_counts_half_of_lumas():
     flat = [np.full((4, 4), value, np.float32) for value in (0.5, 0.25, 0.0)]
     shown = [np.full((4, 4), value, np.float32) for value in (51.0, 0.0, 0.0)]
-    assert picture_error(flat, shown, 255) == pytest.approx(0.75 * 0.09 + 0.0625 / 8)
+    assert picture_error(flat, shown, 255) == pytest.approx(0.75 * 0.09 + 0.375 * 0.0625)
 
 
 @pytest.mark.parametrize(("number", "kind"), [(1, P), (2, B)])

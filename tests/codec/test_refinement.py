@@ -54,7 +54,8 @@ def test_refined_frames_cost_less_and_decode_as_they_were_coded(kind):
     """A gradient as steep as a trained synthesis': the toy's own is that of a coder that needs no refinement."""
     frames = moving_clip(VIDEO, 5, 3)
     plain, refined = (
-        CodecSettings(qp=30, keyint=1 if kind == "intra" else 250, refine=steps) for steps in (0, 4)
+        CodecSettings(qp=30, keyint=1 if kind == "intra" else 250, refine=steps, refine_key=steps)
+        for steps in (0, 4)
     )
     costs = []
     for settings in (plain, refined):
@@ -71,8 +72,29 @@ def test_refined_frames_cost_less_and_decode_as_they_were_coded(kind):
     assert costs[1] < costs[0]
 
 
+def test_keyframes_may_be_refined_alone():
+    asked = []
+
+    class Watched(ToyNetworks):
+        def gradient(self, planes, latent, q_256):
+            asked.append(FrameKind.I)
+            return super().gradient(planes, latent, q_256)
+
+        def gradient_inter(self, planes, latent, context, q_256):
+            asked.append(FrameKind.P)
+            return np.zeros(latent.shape, np.float32)
+
+    for refine, refine_key, due in ((0, 3, (3, 0)), (2, 3, (3, 8)), (2, 1, (2, 8)), (0, 0, (0, 0))):
+        settings = CodecSettings(qp=30, refine=refine, refine_key=refine_key)
+        encoder, _ = pair(VIDEO, settings, Watched())
+        asked.clear()
+        for planned in scheduled(VIDEO, moving_clip(VIDEO, 5, 3), settings, encoder.base_q_256):
+            encoder.quantise(planned)
+        assert (asked.count(FrameKind.I), asked.count(FrameKind.P)) == due
+
+
 def test_without_steps_the_gradients_are_never_asked_for():
-    encoder, _ = pair(VIDEO, CodecSettings(qp=30), _NoGradients())
+    encoder, _ = pair(VIDEO, CodecSettings(qp=30, refine_key=0), _NoGradients())
     for planned in scheduled(VIDEO, moving_clip(VIDEO, 3, 3), encoder.settings, encoder.base_q_256):
         assert encoder.quantise(planned).kind in FrameKind
 

@@ -24,7 +24,7 @@ from zvc69_cli.codec.payload import (
     slice_rows,
     unpack_sections,
 )
-from zvc69_cli.codec.planes import cropped_frame, hyper_size, latent_size, padded_planes
+from zvc69_cli.codec.planes import SAMPLE_PARTS, cropped_frame, hyper_size, latent_size, padded_planes
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.rate import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
@@ -269,10 +269,11 @@ def test_padding_is_undone_by_cropping(width, height):
     frame = make_frame(video)
     planes = padded_planes(frame, video)
     assert planes[0].shape[0] % 16 == planes[0].shape[1] % 16 == 0
-    whole = tuple(np.rint(plane * 255).astype(np.float32) for plane in planes)
-    back = cropped_frame(whole, video, 0)
-    assert np.array_equal(back.y, frame.y)
-    assert np.array_equal(back.v, frame.v)
+    whole = tuple(np.rint(plane * 255).astype(np.float32) * SAMPLE_PARTS for plane in planes)
+    for parts in (-SAMPLE_PARTS // 2, 0, SAMPLE_PARTS // 2 - 1):  # halves go up
+        back = cropped_frame(tuple(plane + np.float32(parts) for plane in whole), video, 0)
+        assert np.array_equal(back.y, frame.y)
+        assert np.array_equal(back.v, frame.v)
     assert planes[0].shape == tuple(16 * side for side in latent_size(video))
     assert hyper_size(video) == (-(-height // 64), -(-width // 64))
 

@@ -193,7 +193,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_command_measures_and_writes_every_report(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(intra_bench, "IntraCodec", lambda bundle, settings: StandInCodec())
+    monkeypatch.setattr(intra_bench, "IntraCodec", lambda bundle, settings, coding: StandInCodec())
     outputs = {name: tmp_path / f"bench.{name}" for name in ("json", "markdown", "png")}
     arguments = [
         "--data",
@@ -238,7 +238,14 @@ def test_a_peer_that_this_machine_lacks_is_left_out_by_name(folder: Path) -> Non
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--frames", "0"], ["--frames", "some"], ["--q-list", "3,80"], ["--q-list", ""], ["--peers", "h264"]],
+    [
+        ["--frames", "0"],
+        ["--frames", "some"],
+        ["--q-list", "3,80"],
+        ["--q-list", ""],
+        ["--peers", "h264"],
+        ["--preset", "quick"],
+    ],
 )
 def test_a_wrong_flag_is_refused_with_exit_code_2(
     wrong: list[str], folder: Path, capsys: pytest.CaptureFixture[str]

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from tests.measure.pictures import smooth_frame
+from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UnknownBundle
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.measure.intra_codec import IntraCodec
@@ -34,6 +35,15 @@ def test_a_higher_quality_index_costs_more_and_is_nearer(
     assert [frame.pts for frame in fine.frames] == [100, 103]
     for before, bad, good in zip(frames, coarse.frames, fine.frames, strict=True):
         assert psnr_611(before, good) > psnr_611(before, bad) > 15
+
+
+def test_it_codes_with_the_effort_that_it_is_given(codec: IntraCodec) -> None:
+    video = VideoFormat(width=64, height=48, frame_rate=Fraction(25))
+    frames = [smooth_frame(64, 48, 8, 0)]
+    plain = IntraCodec(DEFAULT_BUNDLE, ON_CPU, CodecSettings(refine_key=0)).encode_intra(frames, video, 61)
+    refined = codec.encode_intra(frames, video, 61)
+    assert plain.stream_bytes != refined.stream_bytes
+    assert psnr_611(frames[0], refined.frames[0]) > psnr_611(frames[0], plain.frames[0])
 
 
 def test_a_bundle_that_is_not_installed_is_refused() -> None:

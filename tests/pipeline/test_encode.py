@@ -85,7 +85,14 @@ def test_a_file_becomes_a_whole_stream_under_its_name(clip, out, tmp_path):
     assert stats.payload_bytes == sum(len(item.payload) for item in items)
     assert stats.duration_s == pytest.approx(12 / 25)
     assert [each.name for each in stats.stages] == ["read", "plan", "quantise", "pack", "write"]
-    assert [each.name for each in stats.networks] == ["analyse", "prior", "synthesise", "search", "predict"]
+    assert [each.name for each in stats.networks] == [
+        "analyse",
+        "prior",
+        "synthesise",
+        "search",
+        "predict",
+        "refine",
+    ]
     assert 0 < stats.entropy_s < stats.wall_s * 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.y4m", "out.zvc69"]
 

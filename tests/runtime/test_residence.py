@@ -12,7 +12,7 @@ from tests.codec.clips import moving_clip, scheduled
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.pictures import PictureExchange, continued
-from zvc69_cli.codec.planes import padded_planes, search_plane
+from zvc69_cli.codec.planes import SAMPLE_PARTS, padded_planes, search_plane
 from zvc69_cli.codec.quantised import checkerboard, decoded_latent, known_half, merged_indexes
 from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
@@ -153,7 +153,11 @@ def test_frames_go_to_the_networks_and_back_as_numpy_takes_them(placed, width, h
     assert all(isinstance(plane, PlacedArray) for plane in source)
     for plane, wanted in zip(source, padded_planes(frame, video), strict=True):
         assert np.array_equal(np.asarray(plane), wanted)
-    whole = tuple(put(np.rint(np.asarray(plane) * np.float32(video.peak))) for plane in source)
+    near = np.random.default_rng(seed).integers(-SAMPLE_PARTS // 2, SAMPLE_PARTS // 2)  # rounds to the sample
+    whole = tuple(
+        put(np.rint(np.asarray(plane) * np.float32(video.peak)) * SAMPLE_PARTS + np.float32(near))
+        for plane in source
+    )
     shown = exchange.shown(whole, 7)
     assert shown.pts == 7
     for name in "yuv":
@@ -162,9 +166,9 @@ def test_frames_go_to_the_networks_and_back_as_numpy_takes_them(placed, width, h
         assert np.array_equal(got, wanted)
     assert np.array_equal(np.asarray(continued(source[0], placed, 64)), search_plane(np.asarray(source[0])))
     other = PictureExchange(video, placed).source(_frame(video, seed + 1))
-    decoded = tuple(put(np.asarray(plane) * np.float32(video.peak)) for plane in other)
+    decoded = tuple(put(np.asarray(plane) * np.float32(exchange.peak)) for plane in other)
     assert exchange.error(source, decoded) == pytest.approx(
-        picture_error(source, decoded, video.peak), rel=1e-5
+        picture_error(source, decoded, exchange.peak), rel=1e-5
     )
 
 
@@ -239,10 +243,10 @@ def test_a_decoder_carries_symbols_and_brings_tables_and_what_is_shown(bundle, p
 
 
 def test_an_encoder_brings_symbols_and_tables(bundle, placed, brought):
-    """Of an I frame: the latent that is rounded, the means and what is predicted from stay."""
+    """Of an I frame: the latent that is rounded, the means and what is predicted from stay, unless it is refined."""
     video = VideoFormat(width=128, height=64)
     tables = CodecTables.from_arrays(bundle.arrays)
-    settings = CodecSettings(qp=40, keyint=1)
+    settings = CodecSettings(qp=40, keyint=1, refine_key=0)
     encoder = Encoder(video, settings, placed, tables)
     (planned,) = scheduled(video, moving_clip(video, 1, 5), settings, encoder.base_q_256)
     carried_before, brought_before = Watched.carried, brought()

@@ -23,14 +23,19 @@ from engines.training.klt import klt_basis  # noqa: E402
 from engines.training.model import (  # noqa: E402
     IntraNetwork,
     ModelSize,
+    bits_near_boundaries,
     features_to_planes,
+    gaussian_bits,
     planes_to_features,
     psnr_611,
+    rounded_near_boundaries,
+    weighted_error,
 )
 from engines.training.muon import Muon  # noqa: E402
 from engines.training.soap import Soap  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables  # noqa: E402
 from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
+from zvc69_cli.codec.settings import Q_LEVELS  # noqa: E402
 from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
 
 
@@ -92,6 +97,19 @@ def test_features_are_the_planes_in_another_order():
     planes = [torch.rand(2, 1, side, side) for side in (32, 16, 16)]
     back = features_to_planes(planes_to_features(*planes))
     assert all(torch.equal(a, b) for a, b in zip(planes, back, strict=True))
+
+
+def test_an_error_of_chroma_counts_more_where_quality_is_low():
+    planes = [torch.zeros(2, 1, side, side) for side in (32, 16, 16)]
+    at = torch.tensor([0, Q_LEVELS - 1])
+    wanted = planes_to_features(*planes)
+    for plane, weights in enumerate(((0.75, 0.75), (0.75, 0.25), (0.75, 0.25))):
+        others = [each + 0.5 * (number == plane) for number, each in enumerate(planes)]
+        assert weighted_error(planes_to_features(*others), wanted, at).tolist() == pytest.approx(
+            [0.25 * weight for weight in weights]
+        )
+    everything = planes_to_features(*(each + 0.5 for each in planes))
+    assert weighted_error(everything, wanted, at).tolist() == pytest.approx([0.25 * 2.25, 0.25 * 1.25])
 
 
 def test_a_block_on_a_cpu_with_bfloat16_is_the_same_by_rows_as_by_convolutions(monkeypatch):
@@ -311,6 +329,43 @@ def test_the_exact_stage_trains_the_prior_and_leaves_the_rest(shard, tmp_path, m
     }
     assert changed
     assert all(name.startswith("prior.") for name in changed)
+
+
+def test_latents_near_a_boundary_are_told_of_the_next_symbol():
+    at = torch.tensor([0.0, 0.29, 0.31, 0.5, 0.69, 0.71, -1.4, 2.6], requires_grad=True)
+    is_near = torch.tensor([0.0, 0, 1, 1, 1, 0, 1, 1])
+    rounded = rounded_near_boundaries(at)
+    assert torch.equal(rounded.detach(), torch.round(at.detach()))
+    rounded.sum().backward()
+    assert torch.allclose(at.grad, is_near * 2.5)  # from one to the next over 0.4 of a step
+    at.grad = None
+    scale = torch.full((8,), 0.7, requires_grad=True)
+    bits = bits_near_boundaries(at, scale)
+    assert torch.equal(bits.detach(), gaussian_bits(torch.round(at), scale).detach())
+    bits.sum().backward()
+    below = torch.tensor([0.0, 0, 0, 0, 0, 0, -2, 2])
+    dearer = gaussian_bits(below + 1, scale) - gaussian_bits(below, scale)
+    assert torch.allclose(at.grad, is_near * 2.5 * dearer, atol=1e-4)
+    assert scale.grad.abs().min() > 0
+
+
+@pytest.mark.slow
+def test_the_vectors_stage_trains_no_matrix_and_leaves_the_prior(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "AVERAGE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "WARM_UP_STEPS", 1)
+    out = tmp_path / "vectors.pt"
+    call = ["--stage", "intra-vectors", "--data", str(shard), "--resume", str(find_bundle().folder)]
+    call += ["--out", str(out), "--device", "cpu", "--crop", "64", "--batch", "1", "--minutes", "0.06"]
+    assert train.main(call) == 0
+    before, after = checkpoint_of_bundle(find_bundle().folder), load_checkpoint(out)
+    changed = {
+        name
+        for name, weight in after.weights.items()
+        if not torch.allclose(weight, before.weights[name], atol=2e-4)
+    }
+    assert any(name.startswith("q_") for name in changed)
+    assert all(name.endswith((".bias", "hyper_mean")) or name.startswith("q_") for name in changed)
+    assert not any(name.startswith("prior.") for name in changed)
 
 
 @pytest.mark.parametrize("kind", [Muon, Soap])

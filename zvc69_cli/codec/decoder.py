@@ -116,8 +116,8 @@ class Decoder:
         context = None
         if quantised.motion is not None:
             motions = quantised.motion.motions
-            context = predict_picture(motions, references, self._networks, self.video.peak)
-        return synthesise(quantised, context, self._networks, self.video.peak)
+            context = predict_picture(motions, references, self._networks, self._exchange.peak)
+        return synthesise(quantised, context, self._networks, self._exchange.peak)
 
     def _parsed(self, packet: Packet) -> QuantisedFrame:
         where = f"packet {packet.coding_index}"

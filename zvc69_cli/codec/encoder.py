@@ -177,7 +177,7 @@ class Encoder:
         """The picture that a decoder makes of this frame."""
         picture = quantised.picture
         if picture is None:
-            picture = synthesise(quantised, quantised.context, self._networks, self.video.peak)
+            picture = synthesise(quantised, quantised.context, self._networks, self._exchange.peak)
         return self._exchange.shown(picture, quantised.pts)
 
     def _references(self, planned: PlannedFrame) -> tuple[tuple[int, ...], list[_Promise]]:
@@ -239,7 +239,7 @@ class Encoder:
         choosers = self._choosers(task, q_256)
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
         pictures = [each.picture for each in references]
-        context = predict_picture(motion.motions, pictures, self._networks, self.video.peak)
+        context = predict_picture(motion.motions, pictures, self._networks, self._exchange.peak)
         latent, hyper = self._networks.analyse_inter(*task.planes, context, q_256)
         prior = inter_prior(self._networks, states, motion.motions)
 
@@ -279,7 +279,7 @@ class Encoder:
             return quantise_latent(prior, whole_hyper(hyper_symbols, tables), latent, offsets, rounding)
 
         coded = coded_as(latent)
-        for number in range(self.settings.refine):
+        for number in range(self.settings.refine_steps(planned.kind)):
             latent = self._refinement[planned.kind].moved(
                 np.asarray(latent),
                 gradient(coded.latent),
@@ -311,7 +311,7 @@ class Encoder:
 
     def _kept(self, quantised: QuantisedFrame, task: _Task) -> tuple[QuantisedFrame, _Reference]:
         """The frame with its picture, and what those need that are predicted from it."""
-        peak, references = self.video.peak, task.references
+        peak, references = self._exchange.peak, task.references
         picture = quantised.picture
         if picture is None:
             picture = synthesise(quantised, quantised.context, self._networks, peak)
@@ -333,8 +333,8 @@ class Encoder:
     def _samples(self, y: Tensor) -> Tensor:
         """Quarter samples of a decoded luma plane, for the search."""
         if self._networks.makes_samples:
-            return self._networks.quarter_samples(y, self.video.peak)
-        return self._networks.put(quarter_samples(search_plane(np.asarray(y)), self.video.peak))
+            return self._networks.quarter_samples(y, self._exchange.peak)
+        return self._networks.put(quarter_samples(search_plane(np.asarray(y)), self._exchange.peak))
 
     def _sections(self, quantised: QuantisedFrame) -> Sections:
         tables = self._tables.of_kind(quantised.kind)

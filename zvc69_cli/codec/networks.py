@@ -78,7 +78,7 @@ class Networks(Protocol):
     def give(
         self, picture: Picture, size: tuple[int, int], chroma: tuple[int, int], bit_depth: int
     ) -> tuple[Samples, Samples, Samples]:
-        """The upper left of planes of whole samples: rows and columns of luma, then of chroma."""
+        """The upper left of planes in parts of a sample, rounded: rows and columns of luma, then of chroma."""
 
     def picture_error(self, source: Picture, decoded: Picture, peak: int) -> float:
         """codec.skipping.picture_error, but for the last bits of a sum."""
@@ -123,7 +123,7 @@ class Networks(Protocol):
         """codec.prior.IntegerPrior.second, equal to it in every element; `state` of the result is the one given."""
 
     def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
-        """Planes [H, W] and twice [H/2, W/2] of whole samples in 0..peak.
+        """Planes [H, W] and twice [H/2, W/2] of whole numbers in 0..peak.
 
         latent  [C, h, w] in sixteenths of a step
         """
@@ -139,7 +139,8 @@ class Networks(Protocol):
     def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
         """By each element of a latent in steps, [C, h, w]: how the error of the picture made of it grows.
 
-        The error is the squared one a luma sample, samples in 0..1, planes 6:1:1, summed over the luma's samples.
+        The error is the squared one a luma sample, samples in 0..1, planes weighted as in training, summed over the
+        luma's samples.
 
         planes  as `analyse` is given them
         latent  in sixteenths of a step
@@ -163,7 +164,7 @@ class Networks(Protocol):
     def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
         """codec.planes.quarter_samples of a plane that lies where the networks run, continued as by `search_plane`.
 
-        y  [H, W], whole samples in 0..peak
+        y  [H, W], whole numbers in 0..peak
         """
 
     def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from zvc69_cli.codec.networks import Networks, Picture, Tensor
-from zvc69_cli.codec.planes import BLOCK, continued_plane, cropped_frame, padded_planes
+from zvc69_cli.codec.planes import BLOCK, SAMPLE_PARTS, continued_plane, cropped_frame, padded_planes
 from zvc69_cli.codec.skipping import picture_error
 from zvc69_cli.frames import Frame, VideoFormat, align_dimensions
 
@@ -20,6 +20,11 @@ class PictureExchange:
     def __init__(self, video: VideoFormat, networks: Networks) -> None:
         self._video, self._networks = video, networks
 
+    @property
+    def peak(self) -> int:
+        """The largest number in decoded planes, which are whole ones: they count parts of a sample."""
+        return self._video.peak * SAMPLE_PARTS
+
     def source(self, frame: Frame) -> Picture:
         """A frame's padded planes in 0..1."""
         if not self._networks.keeps_arrays:
@@ -28,7 +33,7 @@ class PictureExchange:
         return self._networks.take((frame.y, frame.u, frame.v), height, width, self._video.peak)
 
     def shown(self, picture: Picture, pts: int) -> Frame:
-        """A frame of the video's size from padded planes of whole samples."""
+        """A frame of the video's size from decoded planes, padded as they are."""
         video = self._video
         if not self._networks.keeps_arrays:
             return cropped_frame(picture, video, pts)
@@ -37,10 +42,10 @@ class PictureExchange:
         return Frame(y=y, u=u, v=v, pts=pts)
 
     def error(self, source: Picture, decoded: Picture) -> float:
-        """Mean squared error 6:1:1 between what `source` yields and planes of whole samples; samples in 0..1."""
+        """codec.skipping.picture_error between what `source` yields and decoded planes."""
         if not self._networks.keeps_arrays:
-            return picture_error(source, decoded, self._video.peak)
-        return self._networks.picture_error(source, decoded, self._video.peak)
+            return picture_error(source, decoded, self.peak)
+        return self._networks.picture_error(source, decoded, self.peak)
 
 
 def continued(plane: Tensor, networks: Networks, multiple: int) -> Tensor:

@@ -8,11 +8,13 @@ from typing import Final
 from zvc69_cli.codec.forced_keys import ForcedKeys
 from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag, flags_of
+from zvc69_cli.frames import FrameKind
 
 Q_LEVELS: Final = 80
 Q_UNIT: Final = 256  # a q is carried as an integer in 1/256 of a quality index
 MAX_Q: Final = (Q_LEVELS - 1) * Q_UNIT
 MAX_SLICES: Final = 64
+MAX_REFINE: Final = 16
 MAX_B_FRAMES: Final = 15
 QP_KINDS: Final = ("I", "P", "B")
 FAST_SEARCH: Final = "fast"
@@ -108,7 +110,14 @@ class CodecSettings:
         "Steps by which latents are refined downhill on rate and distortion; each takes about as long as to decode a "
         "frame twice.",
         low=0,
-        high=16,
+        high=MAX_REFINE,
+        in_presets=True,
+    )
+    refine_key: int = flag(
+        4,
+        "The same for keyframes, where it is more than --refine: they are few, and others are predicted from them.",
+        low=0,
+        high=MAX_REFINE,
         in_presets=True,
     )
     rc_lookahead: int = flag(
@@ -139,6 +148,10 @@ class CodecSettings:
             return self.qp
         of_kinds = self.qp_of_kinds or (0,)
         return of_kinds[0] if self.keyint == 1 else of_kinds[1]
+
+    def refine_steps(self, kind: FrameKind) -> int:
+        """How many steps the latents of a frame of this kind are refined by."""
+        return max(self.refine, self.refine_key) if kind is FrameKind.I else self.refine
 
     @property
     def search_effort(self) -> str:

@@ -7,15 +7,14 @@ from typing import Final
 import numpy as np
 
 from zvc69_cli.codec.networks import F32, Picture
-from zvc69_cli.codec.rate import error_price
+from zvc69_cli.codec.rate import PLANE_WEIGHTS, error_price
 from zvc69_cli.frames import Frame
 
 LEAST_BITS: Final = 200  # what a frame costs in which nothing is coded, skipped frames apart
-PLANE_WEIGHTS: Final = (6 / 8, 1 / 8, 1 / 8)  # of Y, U and V, as in training
 
 
 def picture_error(source: Picture, decoded: Picture, peak: int) -> float:
-    """Mean squared error of a picture, 6:1:1, of samples in 0..1.
+    """Mean squared error of a picture, planes by PLANE_WEIGHTS, of samples in 0..1.
 
     source   padded planes in 0..1
     decoded  padded planes in 0..peak

@@ -32,6 +32,7 @@ from zvc69_cli.measure.clips import Clip
 from zvc69_cli.measure.comparison import compare
 from zvc69_cli.measure.intra_codec import IntraCodec
 from zvc69_cli.measure.peers import INTRA_PEERS, Coded
+from zvc69_cli.pipeline.resolve import DEFAULT_PRESET, find_preset, resolve_encode
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 from zvc69_cli.runtime.settings import RunSettings
 
@@ -62,17 +63,20 @@ def _run(given: argparse.Namespace) -> None:
         cache=given.cache,
     )
     qs = _qs(given.q_list)
-    codec = IntraCodec(given.bundle, RunSettings(device=given.device, threads=given.threads))
+    coding = resolve_encode({}, find_preset(given.preset), {}).codec
+    codec = IntraCodec(given.bundle, RunSettings(device=given.device, threads=given.threads), coding)
     measurements, notes = run_bench(settings, rates_of(codec, qs))
-    about = _about(settings, qs, codec, notes)
+    about = _about(settings, given.preset, qs, codec, notes)
     write_reports(given, about, measurements, compare(measurements, TESTED))
 
 
-def _about(settings: BenchSettings, qs: Sequence[int], codec: IntraCodec, notes: Sequence[str]) -> About:
+def _about(
+    settings: BenchSettings, preset: str, qs: Sequence[int], codec: IntraCodec, notes: Sequence[str]
+) -> About:
     limit = settings.frame_limit
     extent = "all frames" if limit is None else "the first frame" if limit == 1 else f"the first {limit} frames"
     sha256 = codec.bundle.sha256.hex()
-    described = [(TESTED, f"bundle {codec.bundle.name} {sha256[:16]}, q {listed(qs)}")]
+    described = [(TESTED, f"bundle {codec.bundle.name} {sha256[:16]}, preset {preset}, q {listed(qs)}")]
     described += [(peer.name, f"{peer.settings}, crf {listed(peer.rate_factors)}") for peer in settings.peers]
     return About(
         title=f"All-intra, {extent} of each clip",
@@ -110,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help="(%(default)s; none for none)",
     )
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help="(%(default)s)")
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="NAME|FOLDER", help="(%(default)s)")
     add_machine_flags(parser)
     add_output_flags(parser)

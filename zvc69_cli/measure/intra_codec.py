@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 from zvc69_cli.codec.decoder import Decoder
@@ -16,7 +17,7 @@ from zvc69_cli.container.writer import StreamWriter
 from zvc69_cli.frames import Frame, Packet, VideoFormat
 from zvc69_cli.measure.one_engine import bundle_of
 from zvc69_cli.measure.peers import Coded
-from zvc69_cli.pipeline.engine import load_engine
+from zvc69_cli.pipeline.engine import load_engine, possible_settings
 from zvc69_cli.runtime.bundle import Bundle
 from zvc69_cli.runtime.settings import RunSettings
 
@@ -24,10 +25,12 @@ from zvc69_cli.runtime.settings import RunSettings
 class IntraCodec:
     """One bundle on one device; raises RuntimeUnavailable where either is missing."""
 
-    def __init__(self, bundle_name: str, settings: RunSettings) -> None:
+    def __init__(self, bundle_name: str, settings: RunSettings, coding: CodecSettings | None = None) -> None:
+        """With what `coding` says, its quality and its keyframes left out."""
         self.bundle: Bundle = bundle_of(bundle_name)
         engine = load_engine(self.bundle, settings)
         self._networks, self._tables = engine.networks, engine.tables
+        self._coding = possible_settings(engine, coding or CodecSettings())
 
     def encode_intra(self, frames: Sequence[Frame], video: VideoFormat, q: int) -> Coded:
         """Every frame as an intra frame at quality index q, and what a decoder makes of the stream.
@@ -48,7 +51,7 @@ class IntraCodec:
         )
 
     def _encode(self, frames: Sequence[Frame], video: VideoFormat, q: int) -> bytes:
-        settings = CodecSettings(qp=Q_LEVELS - 1 - q, keyint=1)
+        settings = replace(self._coding, qp=Q_LEVELS - 1 - q, keyint=1, min_keyint=0)
         encoder = Encoder(video, settings, self._networks, self._tables)
         header = StreamHeader(
             video=video,
