@@ -295,8 +295,8 @@ CHANGES = {
         shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine-key", "9")["bytes"]
     ),
     "rounding": lambda shown: _differ(
-        shown.encode("--qp", "0", "--refine-key", "0")["bytes"],
-        shown.encode("--qp", "0", "--refine-key", "0", "--rounding", "nearest")["bytes"],
+        shown.encode("--qp", "30")["bytes"],
+        shown.encode("--qp", "30", "--rounding", "nearest")["bytes"],
     ),
     "rc-lookahead": lambda shown: _differ(
         shown.encode("--cutree", "--rc-lookahead", "2")["bytes"],

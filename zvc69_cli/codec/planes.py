@@ -122,7 +122,7 @@ def check_frame(frame: Frame, video: VideoFormat) -> None:
 
 
 def _samples(plane: F32, video: VideoFormat) -> Samples:
-    whole = np.floor(plane * np.float32(1 / SAMPLE_PARTS) + np.float32(0.5))
+    whole: F32 = np.floor(plane * np.float32(1 / SAMPLE_PARTS) + np.float32(0.5))
     return whole.astype(np.uint8) if video.bit_depth == 8 else whole.astype(np.uint16)
 
 
