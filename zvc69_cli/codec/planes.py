@@ -13,8 +13,8 @@ from zvc69_cli.frames import Frame, Samples, VideoFormat, align_dimensions
 BLOCK: Final = 16
 SEARCH_BLOCK: Final = 64
 # Parts of a sample that decoded planes are whole numbers of. Two decoders that differ by a rounding somewhere differ in
-# what is predicted from it, and once it has spread by about such a part everywhere: in whole samples that was up to
-# 0.24 dB behind 250 frames, a sixteenth is a 256th of it.
+# what is predicted from it, and once it has spread by about such a part everywhere: behind 250 frames that was up to
+# 0.24 dB in whole samples, and is up to 0.016 dB in sixteenths.
 SAMPLE_PARTS: Final = 16
 SEARCH_MARGIN: Final = 32  # samples around a plane: a block farther out sees the same
 _HALF_TAPS: Final = (-1, 4, -11, 40)  # of half samples in H.265, mirrored; their sum is 64
@@ -74,7 +74,7 @@ def quarter_samples(y: F32, peak: int) -> U8:
 
     y  [H, W], whole numbers in 0..peak
     """
-    whole = y if peak == 255 else np.rint(y * np.float32(255 / peak))
+    whole = np.rint(y * np.float32(255 / peak))
     edges = (SEARCH_MARGIN + 3, SEARCH_MARGIN + 4)
     padded = np.pad(whole.astype(np.int16), (edges, edges), mode="edge")
     height, width = y.shape[0] + 2 * SEARCH_MARGIN, y.shape[1] + 2 * SEARCH_MARGIN
