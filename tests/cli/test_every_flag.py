@@ -289,10 +289,7 @@ CHANGES = {
         shown.encode("--frame-headers", "full")["stream_bytes"], shown.encode()["stream_bytes"]
     ),
     "refine": lambda shown: _differ(
-        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "4")["bytes"]
-    ),
-    "refine-key": lambda shown: _differ(
-        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine-key", "9")["bytes"]
+        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "0:0:9")["bytes"]
     ),
     "rounding": lambda shown: _differ(
         shown.encode("--qp", "30")["bytes"],
@@ -310,7 +307,7 @@ CHANGES = {
     ),
     "vbv-maxrate": lambda shown: _more(
         shown.size("--vbv-maxrate", "20", "--vbv-bufsize", "8"),
-        shown.size("--vbv-maxrate", "8", "--vbv-bufsize", "8"),
+        shown.size("--vbv-maxrate", "4", "--vbv-bufsize", "4"),
     ),
     "vbv-bufsize": lambda shown: _equal(
         shown.encode("--vbv-maxrate", "8", "--vbv-bufsize", "16")["rate"]["buffer_kbit"], 16

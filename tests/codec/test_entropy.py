@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.codec.reference_coder import reference_words
 from tests.toy import toy_tables
-from zvc69_cli.codec.entropy import SYMBOL_LIMIT, BrokenString, Pass, StringReader, pack_string
+from zvc69_cli.codec.entropy import SYMBOL_LIMIT, BrokenString, Pass, StringReader, StringWriter, pack_string
 from zvc69_cli.codec.tables import MAX_REACH, TOTAL_FREQUENCY, SymbolTables, between_rows
 from zvc69_cli.codec.varint import VarintError, pack_varint, unpack_varint
 
@@ -20,8 +20,8 @@ SKIPPING = SymbolTables(TABLES.rows, 10)
 
 
 def _coded(passes, tables=TABLES):
-    reader = StringReader(pack_string(passes, tables), tables)
-    back = [reader.read(each.indexes) for each in passes]
+    reader = StringReader(pack_string(passes, tables))
+    back = [reader.read(each.indexes, tables) for each in passes]
     reader.finish()
     return back
 
@@ -51,7 +51,7 @@ def test_a_long_pass_comes_back():
 
 def test_rows_that_are_skipped_cost_nothing_and_come_back_as_zeros():
     each = Pass(np.zeros(1000, np.int32), np.full(1000, 9, np.uint8))
-    assert pack_string([each], SKIPPING) == b"\0"
+    assert pack_string([each], SKIPPING) == b""
     assert np.array_equal(_coded([each], SKIPPING)[0], each.symbols)
 
 
@@ -82,10 +82,9 @@ def test_the_words_are_those_of_a_textbook_coder(row):
     symbols = rng.integers(-reach, reach + 1, 300).astype(np.int32)
     got = pack_string([Pass(symbols, np.full(300, row, np.uint8))], TABLES)
     due = reference_words((symbols + reach).tolist(), TABLES.rows[row].tolist())
-    size, begin = unpack_varint(got, 0)
     whole = np.array(due, "<u4").tobytes()
-    assert got[begin:] == whole.rstrip(b"\0")
-    assert 0 <= len(whole) - size < 4
+    assert got == whole.rstrip(b"\0")
+    assert 0 <= len(whole) - len(got) < 4
 
 
 def test_golden_string_of_version_1():
@@ -95,20 +94,51 @@ def test_golden_string_of_version_1():
     assert data.hex() == GOLDEN
 
 
-def test_no_cut_string_decodes_silently():
+def test_no_cut_string_gives_its_symbols_back():
+    """That it was cut is for its packet to say, whose header has the size, and for the CRC of the symbols."""
     each = _random_pass(np.random.default_rng(3), 200, reach=400)
     data = pack_string([each], TABLES)
+    refused = 0
     for length in range(len(data)):
-        with pytest.raises(BrokenString):
-            _read_all(data[:length], each.indexes)
+        try:
+            assert not np.array_equal(_read_all(data[:length], each.indexes), each.symbols)
+        except BrokenString:
+            refused += 1
+    assert refused > len(data) // 2
 
 
 def test_zeros_behind_the_last_word_are_refused():
     each = Pass(np.ones(3, np.int32), np.full(3, 20, np.uint8))
-    data = pack_string([each], TABLES)
-    assert data[0] == len(data) - 1
+    escapes = b"\x80" + (1).to_bytes(4, "big") + b"\0"
     with pytest.raises(BrokenString, match="last byte of the words is 0"):
-        _read_all(bytes([data[0] + 1]) + data[1:] + b"\0", each.indexes)
+        _read_all(pack_string([each], TABLES) + b"\0" + escapes, each.indexes)
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\0\0\0\0\0", b"\0\0\0\x09\0"], ids=["none", "no size", "too many"])
+def test_escapes_that_do_not_fit_are_refused(end):
+    each = Pass(np.ones(3, np.int32), np.full(3, 20, np.uint8))
+    with pytest.raises(BrokenString, match="do not fit"):
+        _read_all(pack_string([each], TABLES)[-3:] + end, each.indexes)
+
+
+def test_a_string_without_escapes_is_words_alone_and_one_with_them_says_so():
+    rows = np.full(2, 20, np.uint8)
+    near, far = (pack_string([Pass(np.array([1, each], np.int32), rows)], TABLES) for each in (1, 900))
+    assert near[-1] and not far[-1]
+    assert int.from_bytes(far[-5:-1], "big") == 3  # 900 by an exponential Golomb code of order 4: 17 bits
+
+
+def test_passes_of_one_string_may_have_tables_of_their_own():
+    rng = np.random.default_rng(6)
+    passes = [_random_pass(rng, count) for count in (50, 0, 300)]
+    tables = [TABLES, SKIPPING, toy_tables().hyper]
+    writer = StringWriter()
+    for each, own in zip(passes, tables, strict=True):
+        writer.add(each, own)
+    reader = StringReader(writer.packed())
+    for each, own in zip(passes, tables, strict=True):
+        assert np.array_equal(reader.read(each.indexes, own), each.symbols)
+    reader.finish()
 
 
 def test_a_longer_string_is_refused():
@@ -126,8 +156,8 @@ def test_any_bytes_end_in_symbols_or_a_refusal(data):
 
 
 def _read_all(data, indexes):
-    reader = StringReader(data, TABLES)
-    symbols = reader.read(indexes)
+    reader = StringReader(data)
+    symbols = reader.read(indexes, TABLES)
     reader.finish()
     return symbols
 
@@ -142,7 +172,7 @@ def _golden_tables():
     return SymbolTables(rows, 5)
 
 
-GOLDEN = "106c03008264fcffe94120a1170ba2fa3f02c380"
+GOLDEN = "6c03008264fcffe94120a1170ba2fa3f02c3800000000300"
 
 
 @pytest.mark.parametrize(

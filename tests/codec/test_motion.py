@@ -211,7 +211,7 @@ def test_a_decoder_written_from_the_page_alone_decodes_the_same(height, width, p
     motion = random_motion(rng, height, width, reach=900)
     references = [state(0, 1, no_motion(height, width)), state(3 * ticks, 2 * ticks, motion)]
     coded = code_motion(ticks, references, precision, NETWORKS, [_random_choice(rng)] * 2)
-    reader = StringReader(pack_string(coded.passes, TABLES.inter.motion), TABLES.inter.motion)
+    reader = StringReader(pack_string(coded.passes, TABLES.inter.motion))
 
     def prior(level, is_second, planes):
         rows, columns = (max(cell[axis] for cell in planes) + 1 for axis in (0, 1))
@@ -220,7 +220,7 @@ def test_a_decoder_written_from_the_page_alone_decodes_the_same(height, width, p
         return {cell: [int(each) for each in heads[:, *cell]] for cell in planes}
 
     def read(rows):
-        return reader.read(np.array(rows, np.uint8)).tolist()
+        return reader.read(np.array(rows, np.uint8), TABLES.inter.motion).tolist()
 
     predicted = [timed(_cells(field), 1, ticks, 2 * ticks) for field in motion.fields]
     maps = [_cells(each) for each in motion.coded]

@@ -10,6 +10,7 @@ from tests.toy import ToyNetworks
 from zvc69_cli.codec.rate import error_price
 from zvc69_cli.codec.refinement import DECAY, FIRST_LENGTH, Refinement
 from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind, VideoFormat
 
 VIDEO = VideoFormat(width=64, height=48)
@@ -54,8 +55,7 @@ def test_refined_frames_cost_less_and_decode_as_they_were_coded(kind):
     """A gradient as steep as a trained synthesis': the toy's own is that of a coder that needs no refinement."""
     frames = moving_clip(VIDEO, 5, 3)
     plain, refined = (
-        CodecSettings(qp=30, keyint=1 if kind == "intra" else 250, refine=steps, refine_key=steps)
-        for steps in (0, 4)
+        CodecSettings(qp=30, keyint=1 if kind == "intra" else 250, refine=steps) for steps in (0, 4)
     )
     costs = []
     for settings in (plain, refined):
@@ -72,7 +72,7 @@ def test_refined_frames_cost_less_and_decode_as_they_were_coded(kind):
     assert costs[1] < costs[0]
 
 
-def test_keyframes_may_be_refined_alone():
+def test_each_kind_of_frame_is_refined_as_often_as_is_said():
     asked = []
 
     class Watched(ToyNetworks):
@@ -81,20 +81,33 @@ def test_keyframes_may_be_refined_alone():
             return super().gradient(planes, latent, q_256)
 
         def gradient_inter(self, planes, latent, context, q_256):
-            asked.append(FrameKind.P)
+            asked.append(now)
             return np.zeros(latent.shape, np.float32)
 
-    for refine, refine_key, due in ((0, 3, (3, 0)), (2, 3, (3, 8)), (2, 1, (2, 8)), (0, 0, (0, 0))):
-        settings = CodecSettings(qp=30, refine=refine, refine_key=refine_key)
+    for refine, steps in (("3:0:0", (3, 0, 0)), ("1:4:2", (1, 4, 2)), (2, (2, 2, 2)), (0, (0, 0, 0))):
+        settings = CodecSettings(qp=30, refine=refine, bframes=3, b_adapt=0, scenecut=0)
         encoder, _ = pair(VIDEO, settings, Watched())
         asked.clear()
-        for planned in scheduled(VIDEO, moving_clip(VIDEO, 5, 3), settings, encoder.base_q_256):
+        coded = []
+        for planned in scheduled(VIDEO, moving_clip(VIDEO, 9, 3), settings, encoder.base_q_256):
+            now = planned.kind
+            coded.append(now)
             encoder.quantise(planned)
-        assert (asked.count(FrameKind.I), asked.count(FrameKind.P)) == due
+        kinds = (FrameKind.I, FrameKind.P, FrameKind.B)
+        assert [coded.count(kind) for kind in kinds] == [1, 2, 6]
+        assert [asked.count(kind) for kind in kinds] == [
+            coded.count(kind) * count for kind, count in zip(kinds, steps, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("refine", ["4:2", "4:2:17", "a:b:c", 17, -1, "4:2:0:0"])
+def test_steps_that_are_none_are_refused(refine):
+    with pytest.raises(UsageError, match="--refine"):
+        CodecSettings(refine=refine)
 
 
 def test_without_steps_the_gradients_are_never_asked_for():
-    encoder, _ = pair(VIDEO, CodecSettings(qp=30, refine_key=0), _NoGradients())
+    encoder, _ = pair(VIDEO, CodecSettings(qp=30, refine=0), _NoGradients())
     for planned in scheduled(VIDEO, moving_clip(VIDEO, 3, 3), encoder.settings, encoder.base_q_256):
         assert encoder.quantise(planned).kind in FrameKind
 

@@ -20,6 +20,7 @@ from zvc69_cli.codec.payload import (
     MotionSection,
     Sections,
     Slice,
+    motion_bytes,
     pack_sections,
     slice_rows,
     unpack_sections,
@@ -207,13 +208,23 @@ def test_any_payload_is_read_or_refused(data, has_motion):
         unpack_sections(data, 4, has_motion=has_motion)
 
 
-SLICED = Sections(hyper=b"h", slices=(Slice(0, 2, b"abc"), Slice(2, 2, b"de")))
-MOVING = dataclasses.replace(SLICED, motion=MotionSection(2, b"m"))
+WHOLE = Sections(picture=b"hyper and latent")
+SLICED = Sections(picture=b"h", slices=(Slice(0, 2, b"abc"), Slice(2, 2, b"de")))
 
 
-def test_sections_come_back():
-    assert unpack_sections(pack_sections(SLICED), 4) == SLICED
-    assert unpack_sections(pack_sections(MOVING), 4, has_motion=True) == MOVING
+@pytest.mark.parametrize("sections", [WHOLE, SLICED], ids=["whole", "sliced"])
+@pytest.mark.parametrize("is_shifted", [False, True])
+def test_sections_come_back(sections, is_shifted):
+    sections = dataclasses.replace(sections, is_shifted=is_shifted)
+    assert unpack_sections(pack_sections(sections), 4) == sections
+    for precision in range(3):
+        moving = dataclasses.replace(sections, motion=MotionSection(precision, b"m" * 200))
+        assert unpack_sections(pack_sections(moving), 4, has_motion=True) == moving
+        assert motion_bytes(pack_sections(moving)) == 202
+
+
+def test_a_whole_latent_costs_one_byte_beside_its_string():
+    assert len(pack_sections(WHOLE)) == 1 + len(WHOLE.picture)
 
 
 def _sliced(**changes):
@@ -228,13 +239,13 @@ def _sliced(**changes):
 @pytest.mark.parametrize(
     ("payload", "text"),
     [
-        (b"", "end inside a varint"),
-        (b"\x05abc", "5 bytes, but 3 remain"),
-        (b"\x00\x01\x01", "should be 2 or more"),
-        (b"\x00\x02\x00\x00", "context mode is 0"),
-        (b"\x00\x02\x01\x02", "form of the latent section is 2"),
-        (b"\x00\x02\x01\x00!", "left over"),
-        (b"\x00\x03\x01\x01Z", "ZVCP"),
+        (b"", "no byte"),
+        (b"\x01", "precision of the motion is 1 where there is no motion"),
+        (b"\x10", "reserved bits of the head 0x10"),
+        (b"\x80!", "reserved bits of the head 0x80"),
+        (b"\x04", "end inside a varint"),
+        (b"\x04\x05abc", "hyper section has 5 bytes, but 3 remain"),
+        (b"\x04\x01\x01Z", "ZVCP"),
         (_sliced(_4=2), "version is 2"),
         (_sliced(_5=1), "1 slices"),
         (_sliced(_5=4), "do not fit"),
@@ -253,14 +264,15 @@ def test_broken_sections_are_refused(payload, text):
 @pytest.mark.parametrize(
     ("payload", "text"),
     [
-        (b"\x00", "motion section has 0 bytes"),
-        (b"\x02\x03x", "precision of the motion is 3"),
-        (b"\x09\x00", "motion section has 9 bytes"),
+        (b"\x00", "end inside a varint"),
+        (b"\x03\x00", "precision of the motion is 3"),
+        (b"\x00\x09\x00", "motion section has 9 bytes"),
     ],
 )
 def test_broken_motion_sections_are_refused(payload, text):
     with pytest.raises(BrokenPayload, match=text):
         unpack_sections(payload, 4, has_motion=True)
+    assert motion_bytes(payload) <= len(payload) - 1
 
 
 @given(st.integers(16, 300), st.integers(16, 300), st.integers(-SAMPLE_PARTS // 2, SAMPLE_PARTS // 2 - 1))

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from zvc69_cli.container.index import TRAILER_BYTES
-from zvc69_cli.container.layout import INDEX_MARKER, SYNC_MARKER
+from zvc69_cli.container.layout import INDEX_MARKER, SYNC_MARKER, TRAILER_MARKER
 from zvc69_cli.container.reader import StreamReader
 from zvc69_cli.errors import DamagedPacket, DamagedStream, TruncatedStream
 from zvc69_cli.frames import CopiedPacket, FrameKind, Packet
@@ -180,7 +179,7 @@ def test_a_damaged_copied_packet_is_reported_and_left_out() -> None:
 
 def test_a_missing_index_is_reported() -> None:
     data = written(HEADER, key_packets(2))
-    cut = data[: data.index(INDEX_MARKER)] + data[-TRAILER_BYTES:]
+    cut = data[: data.index(INDEX_MARKER)] + data[data.index(TRAILER_MARKER) :]
     reader = reader_of(cut)
     assert read_all(reader) == key_packets(2)
     assert any("no index was found" in problem for problem in reader.problems)

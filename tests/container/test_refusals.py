@@ -14,13 +14,14 @@ from zvc69_cli.container.frame_headers import FrameHeader, pack_frame_header
 from zvc69_cli.container.head import pack_header
 from zvc69_cli.container.index import pack_trailer
 from zvc69_cli.container.layout import (
-    FILE_HEADER,
     INDEX_MARKER,
     MAX_EXTENSIONS_BYTES,
     MAX_RECORD_BYTES,
     SYNC_MARKER,
+    TRAILER_MARKER,
     StreamHeader,
     Trailer,
+    pack_file_header,
 )
 from zvc69_cli.container.records import Tag
 from zvc69_cli.errors import (
@@ -36,6 +37,8 @@ from zvc69_cli.frames import FrameKind
 from .streams import AUDIO, HEADER, RICH_HEADER, key_packets, read_all, reader_of, written
 
 END = bytes([Tag.END, 0])
+FIXED = pack_file_header(HEADER)
+FULL_HEADER = replace(HEADER, full_frame_headers=True)
 
 
 def sealed(head: bytes) -> bytes:
@@ -44,7 +47,7 @@ def sealed(head: bytes) -> bytes:
 
 
 def with_field(offset: int, value: bytes, header: StreamHeader = HEADER) -> bytes:
-    """A header with some bytes of its first 64 set, and a checksum that agrees."""
+    """A header with some bytes of its fixed part set, and a checksum that agrees."""
     head = pack_header(header)[:-4]
     return sealed(head[:offset] + value + head[offset + len(value) :])
 
@@ -92,30 +95,33 @@ def test_an_unknown_record_is_skipped() -> None:
         (with_field(25, b"\x65"), "base q"),
         (with_field(26, b"\x01"), "colour space 1"),
         (with_field(27, b"\x0c"), "bit depth is 12"),
-        (with_field(28, b"abcd"), "model hash 61626364"),
-        (with_field(39, b"\x01"), "index offset"),
-        (with_field(40, b"\0\0\0\0"), "latent channels"),
-        (with_field(44, b"\xff\0\0\0"), "hyper channels"),
-        (with_field(63, b"\x01"), "reserved"),
-        (sealed(pack_header(HEADER)[: FILE_HEADER.size] + END), "no bundle record"),
+        (with_field(28, b"\0\0"), "latent channels"),
+        (with_field(30, b"\xff\0"), "hyper channels"),
+        (with_field(28, b"abcd", FULL_HEADER), "model hash 61626364"),
+        (with_field(39, b"\x01", FULL_HEADER), "index offset"),
+        (with_field(40, b"\0\0\0\0", FULL_HEADER), "latent channels"),
+        (with_field(44, b"\xff\0\0\0", FULL_HEADER), "hyper channels"),
+        (with_field(63, b"\x01", FULL_HEADER), "reserved"),
+        (sealed(FIXED + END), "no bundle record"),
         (with_record(Tag.BUNDLE, bytes(40)), "two bundle records"),
         (with_record(Tag.GOP, b"\x04"), "gop said twice"),
         (with_record(Tag.BASE_Q, b"\x04"), "base_q said twice"),
-        (with_record(Tag.FRAME_RATE, b"\0\0\0\1\0\0\0\1"), "frame_rate said twice"),
-        (with_record(Tag.TIME_BASE, b"\0\0\0\1\0\0\0\0"), "denominator 0"),
-        (with_record(Tag.TIME_BASE, b"\0\0\0\0\0\0\0\1"), "time base is 0"),
-        (with_record(Tag.TIME_BASE, b"\0\0\0\1"), "time_base record: 8 bytes due, 4 left"),
+        (with_record(Tag.FRAME_RATE, b"\1\1"), "frame_rate said twice"),
+        (with_record(Tag.TIME_BASE, b"\1\0"), "denominator 0"),
+        (with_record(Tag.TIME_BASE, b"\0\1"), "time base is 0"),
+        (with_record(Tag.TIME_BASE, b"\1"), "time_base record: 1 bytes due, 0 left"),
+        (with_record(Tag.TIME_BASE, pack_varint(1 << 32) + b"\1"), "time_base record: .* at most 4294967295"),
         (with_record(Tag.ROTATION, b"\0\x2d"), "rotation is 45"),
         (with_record(Tag.ROTATION, b"\0\x5a\0"), "1 bytes too many"),
         (with_record(Tag.METADATA, b"\x01\xff\x00"), "not UTF-8"),
         (with_record(Tag.COPIED_STREAM, b"\x00\x07\x00"), "medium 7"),
         (with_record(Tag.COLOUR, b"\x01"), "colour record"),
         (pack_header(HEADER)[:-1] + b"\0", "crc"),
-        (pack_header(HEADER)[: FILE_HEADER.size] + b"\x00\x05extra", "end record of 5 bytes"),
-        (pack_header(HEADER)[: FILE_HEADER.size] + b"\xc8" + pack_varint(MAX_RECORD_BYTES + 1), "at most"),
-        (pack_header(HEADER)[: FILE_HEADER.size] + b"\xc8\0" * 5000, "more than 4096"),
+        (FIXED + b"\x00\x05extra", "end record of 5 bytes"),
+        (FIXED + b"\xc8" + pack_varint(MAX_RECORD_BYTES + 1), "at most"),
+        (FIXED + b"\xc8\0" * 5000, "more than 4096"),
         (
-            pack_header(HEADER)[: FILE_HEADER.size] + (b"\xc8" + pack_bytes(bytes(MAX_RECORD_BYTES))) * 5,
+            FIXED + (b"\xc8" + pack_bytes(bytes(MAX_RECORD_BYTES))) * 5,
             f"more than {MAX_EXTENSIONS_BYTES} bytes",
         ),
     ],
@@ -127,7 +133,7 @@ def test_a_wrong_header_is_refused_by_name(data: bytes, sentence: str) -> None:
 
 def test_a_record_longer_than_the_file_is_a_cut_file() -> None:
     with pytest.raises(TruncatedStream):
-        reader_of(pack_header(HEADER)[: FILE_HEADER.size] + b"\xc8" + pack_varint(MAX_RECORD_BYTES) + bytes(20))
+        reader_of(FIXED + b"\xc8" + pack_varint(MAX_RECORD_BYTES) + bytes(20))
 
 
 FRAME = FrameHeader(kind=FrameKind.I, payload_bytes=4, pts=0, dts=0, symbol_crc=7)
@@ -178,47 +184,68 @@ def index_bytes(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("index", "sentence"),
+    ("full", "index", "sentence"),
     [
-        (index_bytes(b"\xff\xff\xff\xff\0\x10\0\0"), "4294967295 entries"),
-        (index_bytes(b"\0\0\0\0\0\x09\0\0"), "entries of 9 bytes"),
-        (index_bytes(b"\0\0\0\0\0\x10\0\1"), "reserved"),
-        (index_bytes(b"\0\0\0\1\0\x01\0\0" + b"\x01\x00\x01" + b"\x40"), "step of 0"),
-        (index_bytes(b"\0\0\0\1\0\x01\0\0" + b"\x02\x01\x01" + b"\x40"), "at most 1 allowed"),
-        (index_bytes(b"\0\0\0\2\0\x01\0\0" + b"\x02\x01\x01" + b"\x40\x00"), "does not come after"),
-        (index_bytes(b"\0\0\0\1\0\x01\0\0" + b"\x01\x01\x05" + b"\x40"), "reserved bits of an index entry"),
-        (
-            index_bytes(b"\0\0\0\2\0\x01\0\0" + b"\x02\xff\xff\xff\xff\x0f\x01" + b"\x40\x40"),
-            "at most 4294967295",
-        ),
-        (index_bytes(b"\0\0\0\1\0\x01\0\0" + b"\x01\x01\x01" + b"\x40"), "lists other keyframes"),
+        (True, b"\xff\xff\xff\xff\0\x10\0\0", "4294967295 entries"),
+        (True, b"\0\0\0\0\0\x09\0\0", "entries of 9 bytes"),
+        (True, b"\0\0\0\0\0\x10\0\1", "reserved"),
+        (False, pack_varint(1 << 27) + b"\1", "134217728 entries"),
+        (False, b"\0\x09", "entries of 9 bytes"),
+        (False, b"\1\0", "entries of 0 bytes"),
+        (False, b"\1\1" + b"\x01\x00\x01" + b"\x40", "step of 0"),
+        (False, b"\1\1" + b"\x02\x01\x01" + b"\x40", "at most 1 allowed"),
+        (False, b"\2\1" + b"\x02\x01\x01" + b"\x40\x00", "does not come after"),
+        (False, b"\1\1" + b"\x01\x01\x05" + b"\x40", "reserved bits of an index entry"),
+        (False, b"\2\1" + b"\x02\xff\xff\xff\xff\x0f\x01" + b"\x40\x40", "at most 4294967295"),
+        (False, b"\1\1" + b"\x01\x01\x01" + b"\x40", "lists other keyframes"),
     ],
 )
-def test_a_wrong_index_is_reported_and_loses_no_frame(index: bytes, sentence: str) -> None:
-    data = written(HEADER, key_packets(2))
+def test_a_wrong_index_is_reported_and_loses_no_frame(full: bool, index: bytes, sentence: str) -> None:
+    data = written(replace(HEADER, full_frame_headers=full), key_packets(2))
     cut = data.index(INDEX_MARKER)
     trailer = Trailer(
         frame_counts=(2, 0, 0, 0), duration=6000, sha256=bytes(32), index_offset=cut, complete=True
     )
-    reader = reader_of(data[:cut] + index + pack_trailer(trailer))
+    reader = reader_of(data[:cut] + index_bytes(index) + pack_trailer(trailer, full=full))
     assert read_all(reader) == key_packets(2)
     assert any(sentence in problem for problem in reader.problems)
     assert reader.complete is True
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["compact", "full"])
 @pytest.mark.parametrize("index_offset", [0, 1 << 60])
-def test_a_trailer_that_points_elsewhere_is_reported(index_offset: int) -> None:
-    data = written(HEADER, key_packets(2))
+def test_a_trailer_that_points_elsewhere_is_reported(full: bool, index_offset: int) -> None:
+    data = written(replace(HEADER, full_frame_headers=full), key_packets(2))
     trailer = Trailer(
         frame_counts=(3, 0, 0, 0), duration=6000, sha256=bytes(32), index_offset=index_offset, complete=True
     )
-    reader = reader_of(data[: -len(pack_trailer(trailer))] + pack_trailer(trailer))
+    data = data[: data.index(TRAILER_MARKER)] + pack_trailer(trailer, full=full)
+    reader = reader_of(data)
     assert read_all(reader) == key_packets(2)
     problems = "; ".join(reader.problems)
     assert "SHA-256" in problems
     assert "2 frames were found, the trailer counts 3" in problems
     assert "no index was found" in problems
-    assert len(reader_of(data[: -len(pack_trailer(trailer))] + pack_trailer(trailer)).index()) == 2
+    assert len(reader_of(data).index()) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        (2, 0x41, "crc"),
+        (-6, 0, "crc"),
+        (-5, 0, "ends with"),
+        (-1, 0, "ends with"),
+    ],
+    ids=["flags", "checksum", "size", "magic"],
+)
+def test_a_wrong_trailer_is_reported_and_loses_no_frame(place: int, value: int, sentence: str) -> None:
+    data = bytearray(written(HEADER, key_packets(2)))
+    data[data.index(TRAILER_MARKER) + place if place >= 0 else place] ^= value or 0xFF
+    reader = reader_of(bytes(data))
+    assert read_all(reader) == key_packets(2)
+    assert any(sentence in problem for problem in reader.problems)
+    assert len(reader_of(bytes(data)).index()) == 2
 
 
 HUGE = replace(HEADER, video=replace(HEADER.video, width=8192, height=8192), copied_streams=(AUDIO,))
@@ -227,14 +254,15 @@ HUGE = replace(HEADER, video=replace(HEADER.video, width=8192, height=8192), cop
 @pytest.mark.parametrize(
     "data",
     [
-        pack_header(HEADER)[: FILE_HEADER.size] + b"\xc8" + pack_varint(MAX_RECORD_BYTES),
+        FIXED + b"\xc8" + pack_varint(MAX_RECORD_BYTES),
         pack_header(HUGE) + SYNC + b"\x0c\0\0\x0f\xff\xff\xff",
         pack_header(replace(HUGE, full_frame_headers=True)) + b"\0\0\0\0\x0f\xff\xff\xff" + bytes(30),
         pack_header(HUGE) + b"\x80\0\0\x07" + pack_varint(1 << 24) + b"\0\0\0",
-        pack_header(HUGE) + INDEX_MARKER + b"\x03\xff\xff\xff\0\x10\0\0",
+        pack_header(replace(HUGE, full_frame_headers=True)) + INDEX_MARKER + b"\x03\xff\xff\xff\0\x10\0\0",
         pack_header(HUGE)
         + INDEX_MARKER
-        + b"\x03\xff\xff\xff\0\x08\0\0"
+        + pack_varint(0x03FFFFFF)
+        + b"\x08"
         + pack_varint(0x03FFFFFF)
         + b"\x01\x01",
         pack_header(HEADER) + b"\xf6" * 60,

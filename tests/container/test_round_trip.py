@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from zvc69_cli.container.fields import Cursor, Malformed, pack_signed, pack_varint, unpack_signed, unpack_varint
 from zvc69_cli.container.head import pack_header, unpack_header
-from zvc69_cli.container.index import TRAILER_BYTES
-from zvc69_cli.container.layout import StreamHeader
+from zvc69_cli.container.layout import TRAILER_MARKER, StreamHeader
 from zvc69_cli.container.reader import IndexEntry, StreamReader
 from zvc69_cli.container.writer import StreamWriter
 from zvc69_cli.errors import InputError
@@ -25,6 +24,7 @@ from .streams import (
     RICH_HEADER,
     SHA256,
     Pipe,
+    filler,
     key_packet,
     key_packets,
     read_all,
@@ -285,11 +285,21 @@ def test_a_compact_frame_of_an_intra_stream_costs_under_16_bytes(size: int) -> N
     a_frame = (writer.overhead_bytes - head) / count
     before_index = writer.overhead_bytes
     writer.close()
-    # 14 bytes are the index's marker, head and checksum.
-    with_index = a_frame + (writer.overhead_bytes - before_index - 14 - TRAILER_BYTES) / count
+    trailer = out.getvalue()[out.getvalue().rindex(TRAILER_MARKER) :]
+    with_index = a_frame + (writer.overhead_bytes - before_index - len(trailer)) / count
     print(f"{size} bytes a frame: {a_frame:.2f} beside it, {with_index:.2f} with the index")
     assert a_frame <= 13
     assert with_index < 16
+
+
+@pytest.mark.parametrize(("full", "most"), [(False, 140), (True, 290)])
+def test_the_container_of_a_file_of_one_picture(full: bool, most: int) -> None:
+    out = io.BytesIO()
+    writer = StreamWriter(out, replace(HEADER, full_frame_headers=full))
+    writer.write_packet(key_packet(0, filler(0, 5000)))
+    writer.close()
+    print(f"a file of one picture: {writer.overhead_bytes} bytes beside its payload")
+    assert writer.overhead_bytes <= most
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_higher_quality_index_costs_more_and_is_nearer(
 def test_it_codes_with_the_effort_that_it_is_given(codec: IntraCodec) -> None:
     video = VideoFormat(width=64, height=48, frame_rate=Fraction(25))
     frames = [smooth_frame(64, 48, 8, 0)]
-    plain = IntraCodec(DEFAULT_BUNDLE, ON_CPU, CodecSettings(refine_key=0)).encode_intra(frames, video, 61)
+    plain = IntraCodec(DEFAULT_BUNDLE, ON_CPU, CodecSettings(refine=0)).encode_intra(frames, video, 61)
     refined = codec.encode_intra(frames, video, 61)
     assert plain.stream_bytes != refined.stream_bytes
     assert psnr_611(frames[0], refined.frames[0]) > psnr_611(frames[0], plain.frames[0])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.pipeline.engines import ToyEngines, write_y4m
+from zvc69_cli.codec.payload import MotionSection, Sections, pack_sections
 from zvc69_cli.codec.rate_settings import RateSettings
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.varint import pack_varint
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind, Packet
 from zvc69_cli.measure import video_bench
@@ -83,12 +83,12 @@ def test_only_as_many_frames_are_coded_as_the_clip_has(codec: VideoCodec, folder
     assert len(codec.code(CodecSettings(), first).frames) == 4
 
 
-def test_the_motion_of_a_frame_is_its_first_section() -> None:
+def test_the_motion_of_a_frame_is_its_first_string() -> None:
     def packet(kind: FrameKind, payload: bytes) -> Packet:
         return Packet(kind=kind, coding_index=1, pts=0, dts=0, payload=payload, symbol_crc=0)
 
-    section = bytes(200)
-    payload = pack_varint(len(section)) + section + b"hyper and latent"
+    motion = MotionSection(0, bytes(200))
+    payload = pack_sections(Sections(picture=b"hyper and latent", motion=motion))
     assert motion_bytes(packet(FrameKind.P, payload)) == 202
     assert motion_bytes(packet(FrameKind.B, b"")) == 0
     assert motion_bytes(packet(FrameKind.I, payload)) == 0

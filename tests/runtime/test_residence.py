@@ -246,7 +246,7 @@ def test_an_encoder_brings_symbols_and_tables(bundle, placed, brought):
     """Of an I frame: the latent that is rounded, the means and what is predicted from stay, unless it is refined."""
     video = VideoFormat(width=128, height=64)
     tables = CodecTables.from_arrays(bundle.arrays)
-    settings = CodecSettings(qp=40, keyint=1, refine_key=0)
+    settings = CodecSettings(qp=40, keyint=1, refine=0)
     encoder = Encoder(video, settings, placed, tables)
     (planned,) = scheduled(video, moving_clip(video, 1, 5), settings, encoder.base_q_256)
     carried_before, brought_before = Watched.carried, brought()

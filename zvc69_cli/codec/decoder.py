@@ -17,7 +17,7 @@ from zvc69_cli.codec.dpb import (
     in_order,
     state_of,
 )
-from zvc69_cli.codec.entropy import BrokenString
+from zvc69_cli.codec.entropy import BrokenString, StringReader
 from zvc69_cli.codec.gop import SLOTS
 from zvc69_cli.codec.latent_coding import (
     LatentReader,
@@ -181,8 +181,9 @@ class Decoder:
         if isinstance(tables, InterTables) and sections.motion is not None:
             motion = self._motion(packet.pts, sections.motion, references, tables)
             prior = inter_prior(self._networks, references, motion.motions)
-        hyper = read_hyper(sections.hyper, hyper_size(self.video), q_256, tables)
-        reader = LatentReader(sections.slices, size, tables)
+        picture = StringReader(sections.picture)
+        hyper = read_hyper(picture, hyper_size(self.video), q_256, tables)
+        reader = LatentReader(sections, picture, size, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)
         coded = code_latent(prior, whole_hyper(hyper, tables), size, offsets, reader)
         reader.finish()

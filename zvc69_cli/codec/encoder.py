@@ -19,7 +19,6 @@ from zvc69_cli.codec.dpb import (
     in_order,
     state_of,
 )
-from zvc69_cli.codec.entropy import Pass, pack_string
 from zvc69_cli.codec.gop import PlannedFrame
 from zvc69_cli.codec.latent_coding import (
     CodedLatent,
@@ -33,11 +32,11 @@ from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.motion_coding import Choose, as_expected, code_motion
 from zvc69_cli.codec.motion_search import MotionWeigher
 from zvc69_cli.codec.networks import F32, Networks, Picture, Tensor
-from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
+from zvc69_cli.codec.packing import Packer
 from zvc69_cli.codec.pictures import PictureExchange
 from zvc69_cli.codec.planes import check_frame, quarter_samples, search_plane
 from zvc69_cli.codec.prior import HYPER_LIMIT
-from zvc69_cli.codec.quantised import I32, QuantisedFrame, checkerboard, hyper_rows, skipped_frame
+from zvc69_cli.codec.quantised import I32, QuantisedFrame, skipped_frame
 from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
 from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.refinement import Refinement
@@ -108,6 +107,7 @@ class Encoder:
         self._tables = tables
         self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent, FrameKind.I)}
         self._refinement = {FrameKind.I: Refinement(tables.latent)}
+        self._packer = Packer(tables, settings.slices)
         self._precision = PRECISIONS.index(settings.motion_precision)
         self._slots: Slots[_Promise] = Slots()
         if tables.scale_offsets.shape[1] != networks.latent_channels:
@@ -165,7 +165,7 @@ class Encoder:
             coding_index=quantised.coding_index,
             pts=quantised.pts,
             dts=quantised.dts,
-            payload=b"" if quantised.is_skipped else pack_sections(self._sections(quantised)),
+            payload=self._packer.payload(quantised),
             symbol_crc=quantised.symbol_crc(),
             q_offset=quantised.q_256 - self.base_q_256,
             temporal_layer=quantised.temporal_layer,
@@ -197,7 +197,7 @@ class Encoder:
         quantised = self._quantised(task)
         tries = 0 if planned.most_bytes is None else SMALLER_TRIES
         while tries and quantised.q_256 and not quantised.is_skipped:
-            size = len(pack_sections(self._sections(quantised)))
+            size = len(self._packer.payload(quantised))
             if size <= (planned.most_bytes or 0):
                 break
             tries -= 1
@@ -335,23 +335,6 @@ class Encoder:
         if self._networks.makes_samples:
             return self._networks.quarter_samples(y, self._exchange.peak)
         return self._networks.put(quarter_samples(search_plane(np.asarray(y)), self._exchange.peak))
-
-    def _sections(self, quantised: QuantisedFrame) -> Sections:
-        tables = self._tables.of_kind(quantised.kind)
-        channels, height, width = quantised.symbols.shape
-        rows = hyper_rows(quantised.hyper, quantised.q_256, tables)
-        hyper = pack_string([Pass(quantised.hyper.ravel(), rows)], tables.hyper)
-        symbols, indexes = quantised.symbols.ravel(), quantised.indexes.ravel()
-        slices = []
-        for start, count in slice_rows(height, self.settings.slices):
-            positions = checkerboard(channels, height, width, start, count).passes
-            passes = [Pass(symbols[each], indexes[each]) for each in positions]
-            slices.append(Slice(start, count, pack_string(passes, tables.latent)))
-        motion = None
-        if quantised.motion is not None and self._tables.inter is not None:
-            string = pack_string(quantised.motion.passes, self._tables.inter.motion)
-            motion = MotionSection(quantised.motion.precision, string)
-        return Sections(hyper=hyper, slices=tuple(slices), motion=motion)
 
 
 def _hyper_symbols(hyper: F32, q_256: int, tables: LatentTables) -> I32:

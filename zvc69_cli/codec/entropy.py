@@ -1,15 +1,16 @@
 """Entropy coding: symbols grouped by the table that prices them, each group by one fixed table.
 
-A string is what one coder yields: the size of its words in bytes as a varint, the words (little-endian, uint32, the
-last one without the zero bytes at its end) and then the escapes, bits that hold what lay beyond a table's reach. The
-coder is constriction's ANS, a stack: passes and groups are pushed last first, so that they come out in order.
+A string is what one coder yields: its words (little-endian, uint32, the last one without the zero bytes at its end)
+and, where there are any, the escapes: bits that hold what lay beyond a table's reach, their size in bytes as a u32,
+and a zero byte, which no words end in. The coder is constriction's ANS, a stack: passes and groups are pushed last
+first, so that they come out in order.
 
 source  FORMAT.md 6.3
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import constriction
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.tables import SymbolTables
-from zvc69_cli.codec.varint import VarintError, pack_varint, unpack_varint
 
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
@@ -25,6 +25,7 @@ U8 = NDArray[np.uint8]
 SYMBOL_LIMIT: Final = 32_767
 _ESCAPE_ORDER: Final = 4  # of the exponential Golomb code
 _LONGEST_PREFIX: Final = 16
+_ESCAPE_SIZE_BYTES: Final = 4
 
 
 class BrokenString(ValueError):
@@ -38,16 +39,18 @@ class Pass(NamedTuple):
     indexes: U8
 
 
-def pack_string(passes: Sequence[Pass], tables: SymbolTables) -> bytes:
-    """Entropy-code symbols that are decoded pass by pass.
+class StringWriter:
+    """Gathers the passes of one string; `packed` codes them, to be read in the same order.
 
-    returns  the bytes of one string
-    raises   ValueError where a symbol is beyond SYMBOL_LIMIT, or is not 0 in a row that is skipped
+    raises  ValueError where a symbol is beyond SYMBOL_LIMIT, or is not 0 in a row that is skipped
     """
-    coder = constriction.stream.stack.AnsCoder()
-    escapes: list[int] = []
-    groups: list[tuple[int, I32]] = []
-    for each in passes:
+
+    def __init__(self) -> None:
+        self._groups: list[tuple[constriction.stream.model.Categorical, I32]] = []
+        self._escapes: list[int] = []
+
+    def add(self, each: Pass, tables: SymbolTables) -> None:
+        """One pass more, priced by these tables."""
         order, rows = _groups(each.indexes, tables.skip_below)
         ordered = each.symbols[order]
         if np.count_nonzero(ordered) != np.count_nonzero(each.symbols):
@@ -55,18 +58,34 @@ def pack_string(passes: Sequence[Pass], tables: SymbolTables) -> bytes:
         reach = _reaches(rows, tables)
         beyond = np.abs(ordered) > reach
         if beyond.any():
-            escapes.extend(ordered[beyond].tolist())
+            escapes = ordered[beyond].tolist()
+            farthest = max(map(abs, escapes))
+            if farthest > SYMBOL_LIMIT:
+                raise ValueError(f"symbol {farthest} is beyond {SYMBOL_LIMIT}")
+            self._escapes.extend(escapes)
             ordered[beyond] = reach[beyond] + 1
         ordered += reach
-        groups.extend((row, ordered[begin:end]) for row, begin, end in rows)
-    farthest = max(map(abs, escapes), default=0)
-    if farthest > SYMBOL_LIMIT:
-        raise ValueError(f"symbol {farthest} is beyond {SYMBOL_LIMIT}")
-    for row, letters in reversed(groups):
-        coder.encode_reverse(letters, tables.models[row])
-    words: NDArray[np.uint32] = coder.get_compressed()
-    data = words.astype("<u4").tobytes().rstrip(b"\0")  # the last word is not 0
-    return pack_varint(len(data)) + data + _pack_escapes(escapes)
+        self._groups.extend((tables.models[row], ordered[begin:end]) for row, begin, end in rows)
+
+    def packed(self) -> bytes:
+        """The bytes of the string."""
+        coder = constriction.stream.stack.AnsCoder()
+        for model, letters in reversed(self._groups):
+            coder.encode_reverse(letters, model)
+        words: NDArray[np.uint32] = coder.get_compressed()
+        data = words.astype("<u4").tobytes().rstrip(b"\0")  # the last word is not 0
+        if not self._escapes:
+            return data
+        escapes = _pack_escapes(self._escapes)
+        return data + escapes + len(escapes).to_bytes(_ESCAPE_SIZE_BYTES, "big") + b"\0"
+
+
+def pack_string(passes: Iterable[Pass], tables: SymbolTables) -> bytes:
+    """A string whose passes are all priced by the same tables; raises as StringWriter does."""
+    writer = StringWriter()
+    for each in passes:
+        writer.add(each, tables)
+    return writer.packed()
 
 
 class StringReader:
@@ -76,29 +95,28 @@ class StringReader:
     raises  BrokenString
     """
 
-    def __init__(self, data: bytes, tables: SymbolTables) -> None:
-        try:
-            size, begin = unpack_varint(data, 0)
-        except VarintError as error:
-            raise BrokenString(f"the size of the words: {error}") from error
-        if size > len(data) - begin:
-            raise BrokenString(f"words of {size} bytes do not fit into {len(data) - begin}")
-        end = begin + size
-        if size and not data[end - 1]:
-            raise BrokenString("the last byte of the words is 0")
-        words = np.frombuffer(data[begin:end] + bytes(-size % 4), "<u4")
+    def __init__(self, data: bytes) -> None:
+        escapes = b""
+        if data and not data[-1]:
+            end = len(data) - 1 - _ESCAPE_SIZE_BYTES
+            size = int.from_bytes(data[max(0, end) : -1], "big")
+            if end < 0 or not 0 < size <= end:
+                raise BrokenString(f"escapes of {size} bytes do not fit into {len(data)}")
+            data, escapes = data[: end - size], data[end - size : end]
+            if data and not data[-1]:
+                raise BrokenString("the last byte of the words is 0")
+        words = np.frombuffer(data + bytes(-len(data) % 4), "<u4")
         self._coder = constriction.stream.stack.AnsCoder(words.astype(np.uint32))
-        self._escapes = _EscapeReader(data[end:])
-        self._tables = tables
+        self._escapes = _EscapeReader(escapes)
 
-    def read(self, indexes: U8) -> I32:
-        """The symbols of the next pass, int32 [N], for tables uint8 [N]."""
+    def read(self, indexes: U8, tables: SymbolTables) -> I32:
+        """The symbols of the next pass, int32 [N], for rows uint8 [N] of these tables."""
         symbols = np.zeros(len(indexes), np.int32)
-        order, rows = _groups(indexes, self._tables.skip_below)
+        order, rows = _groups(indexes, tables.skip_below)
         ordered = np.empty(len(order), np.int32)
         for row, begin, end in rows:
-            ordered[begin:end] = self._coder.decode(self._tables.models[row], end - begin)
-        reach = _reaches(rows, self._tables)
+            ordered[begin:end] = self._coder.decode(tables.models[row], end - begin)
+        reach = _reaches(rows, tables)
         ordered -= reach
         for position in np.flatnonzero(ordered > reach):
             ordered[position] = self._escapes.read(int(reach[position]))

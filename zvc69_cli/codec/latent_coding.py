@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from zvc69_cli.codec import quantised
+from zvc69_cli.codec.channel_shifts import SHIFT_TABLES, shift_rows, shifted
 from zvc69_cli.codec.dpb import ReferenceState, motion_extra, prior_extra
 from zvc69_cli.codec.entropy import BrokenString, StringReader
 from zvc69_cli.codec.motion import Motion
 from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput, Tensor
-from zvc69_cli.codec.payload import Slice
+from zvc69_cli.codec.payload import Sections
 from zvc69_cli.codec.prior import HYPER_LIMIT
 from zvc69_cli.codec.quantised import I32, checkerboard, hyper_rows, merged_indexes
 from zvc69_cli.codec.rounding import Rounding
@@ -102,34 +103,47 @@ def whole_hyper(symbols: I32, tables: LatentTables) -> I32:
     return symbols + tables.hyper_means[:, None, None].astype(np.int32)
 
 
-def read_hyper(data: bytes, size: tuple[int, int], q_256: int, tables: LatentTables) -> I32:
+def read_hyper(reader: StringReader, size: tuple[int, int], q_256: int, tables: LatentTables) -> I32:
     """The symbols of a hyper latent of that many rows and columns; raises BrokenString."""
     channels = len(tables.hyper_means)
-    reader = StringReader(data, tables.hyper)
-    hyper = reader.read(hyper_rows(np.empty((channels, *size), np.int32), q_256, tables))
-    reader.finish()
-    hyper = hyper.reshape(channels, *size)
+    rows = hyper_rows(np.empty((channels, *size), np.int32), q_256, tables)
+    hyper = reader.read(rows, tables.hyper).reshape(channels, *size)
     if np.abs(whole_hyper(hyper, tables)).max() > HYPER_LIMIT:
         raise BrokenString(f"a hyper latent is beyond {HYPER_LIMIT}")
     return hyper
 
 
 class LatentReader:
-    """Chooses the symbols that the slices of a latent section hold; raises BrokenString."""
+    """Chooses the symbols that the sections of a frame hold; raises BrokenString.
 
-    def __init__(self, slices: tuple[Slice, ...], size: tuple[int, int, int], tables: LatentTables) -> None:
+    picture  the string that shifts and, where there are no slices, the latent come from; the hyper latent is read
+    """
+
+    def __init__(
+        self, sections: Sections, picture: StringReader, size: tuple[int, int, int], tables: LatentTables
+    ) -> None:
         self._size = size
-        self._readers = [StringReader(each.string, tables.latent) for each in slices]
-        self._places = [checkerboard(*size, each.start_row, each.rows).passes for each in slices]
+        self._tables = tables.latent
+        self._picture = picture
+        self._slices = [(each.start_row, each.rows, StringReader(each.string)) for each in sections.slices]
+        self._shifts: I32 | None = None
+        self._is_shifted = sections.is_shifted
 
     def __call__(self, number: int, predicted: PriorOutput) -> I32:
+        indexes = np.asarray(predicted.indexes)
+        if self._is_shifted and number == 0:
+            board = checkerboard(*self._size, 0, self._size[1]).first
+            self._shifts = self._picture.read(shift_rows(indexes, board, self._tables.skip_below), SHIFT_TABLES)
+        if self._shifts is not None:
+            indexes = shifted(indexes, self._shifts, self._tables.skip_below)
         symbols = np.zeros(self._size, np.int32)
-        flat, rows = symbols.ravel(), np.asarray(predicted.indexes).ravel()
-        for reader, places in zip(self._readers, self._places, strict=True):
-            flat[places[number]] = reader.read(rows[places[number]])
+        flat, rows = symbols.ravel(), indexes.ravel()
+        for start, count, reader in self._slices or [(0, self._size[1], self._picture)]:
+            places = checkerboard(*self._size, start, count).passes[number]
+            flat[places] = reader.read(rows[places], self._tables)
         return symbols
 
     def finish(self) -> None:
         """Check that the strings held this latent and nothing else."""
-        for reader in self._readers:
+        for reader in (self._picture, *(each for *_, each in self._slices)):
             reader.finish()

@@ -68,15 +68,16 @@ class MotionReader:
     """Chooses the vectors that the string of a motion section holds; raises BrokenString."""
 
     def __init__(self, data: bytes, tables: InterTables) -> None:
-        self._reader = StringReader(data, tables.motion)
+        self._reader = StringReader(data)
+        self._tables = tables.motion
 
     def __call__(self, level: int, cells: Cells, parent: I32, odds: CellOdds) -> tuple[NDArray[np.bool_], I32]:
-        values = self._reader.read(odds.significances)
+        values = self._reader.read(odds.significances, self._tables)
         if np.any(values & ~1):
             raise BrokenString("a cell is neither significant nor not")
         significant = values.astype(bool)
         rows = odds.spreads[:, significant]
-        return significant, self._reader.read(rows.ravel()).reshape(rows.shape)
+        return significant, self._reader.read(rows.ravel(), self._tables).reshape(rows.shape)
 
     def finish(self) -> None:
         """Check that the string held this motion and nothing else."""

@@ -1,9 +1,9 @@
 """The sections of a coded frame, as bytes.
 
-An I frame is a hyper section and a latent section, each with its length before it as a varint; in a P or B frame a
-motion section stands before them, and a skipped frame has no byte at all. The motion section is a precision and one
-string (codec.entropy), the hyper section one string. The latent section says how it predicts and how it is cut, then
-holds one string, or the parallel form ZVCP with a string a slice.
+A head byte comes first: how precise motion is, whether the latent is cut in slices, whether its channels' tables are
+shifted. A P or B frame's motion string follows, with its length before it as a varint. The rest is one string, of the
+hyper latent, the shifts and the latent; where the latent is cut, that one holds no latent and has its length before
+it, and the parallel form ZVCP follows, with a string a slice. A skipped frame has no byte at all.
 
 source  FORMAT.md 6.2
 """
@@ -18,9 +18,10 @@ from zvc69_cli.codec.motion import PRECISIONS
 from zvc69_cli.codec.settings import MAX_SLICES
 from zvc69_cli.codec.varint import VarintError, pack_varint, unpack_varint
 
-CONTEXT_CHECKERBOARD: Final = 1
-FORM_WHOLE: Final = 0
-FORM_SLICED: Final = 1
+_PRECISION_BITS: Final = 0b11  # of the head
+_IS_SLICED: Final = 1 << 2
+_IS_SHIFTED: Final = 1 << 3
+_RESERVED_BITS: Final = 0xF0
 SLICED_MAGIC: Final = b"ZVCP"
 SLICED_VERSION: Final = 1
 _SLICED_HEAD_BYTES: Final = 8
@@ -48,11 +49,18 @@ class MotionSection(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
-    """hyper: one string; slices: in order, covering every row of the grid once; motion: None in an I frame."""
+    """What the bytes of a frame hold.
 
-    hyper: bytes
-    slices: tuple[Slice, ...]
+    picture     the string of the hyper latent, the shifts and, where there are no slices, the latent
+    slices      in order, covering every row of the grid once; none where the latent is not cut
+    motion      None in an I frame
+    is_shifted  whether channels' tables are shifted (codec.channel_shifts)
+    """
+
+    picture: bytes
+    slices: tuple[Slice, ...] = ()
     motion: MotionSection | None = None
+    is_shifted: bool = False
 
 
 def slice_rows(rows: int, slices: int) -> list[tuple[int, int]]:
@@ -64,15 +72,16 @@ def slice_rows(rows: int, slices: int) -> list[tuple[int, int]]:
 
 def pack_sections(sections: Sections) -> bytes:
     """The payload of a frame that is not skipped; undone by `unpack_sections`."""
-    if len(sections.slices) == 1:
-        body = bytes([FORM_WHOLE]) + sections.slices[0].string
-    else:
-        body = bytes([FORM_SLICED]) + _pack_slices(sections.slices)
-    latent = bytes([CONTEXT_CHECKERBOARD]) + body
-    parts = [sections.hyper, latent]
+    head = _IS_SHIFTED * sections.is_shifted | _IS_SLICED * bool(sections.slices)
+    parts = []
     if sections.motion is not None:
-        parts.insert(0, bytes([sections.motion.precision]) + sections.motion.string)
-    return b"".join(pack_varint(len(part)) + part for part in parts)
+        head |= sections.motion.precision
+        parts += [pack_varint(len(sections.motion.string)), sections.motion.string]
+    if sections.slices:
+        parts += [pack_varint(len(sections.picture)), sections.picture, _pack_slices(sections.slices)]
+    else:
+        parts.append(sections.picture)
+    return bytes([head]) + b"".join(parts)
 
 
 def unpack_sections(payload: bytes, grid_rows: int, *, has_motion: bool = False) -> Sections:
@@ -82,42 +91,44 @@ def unpack_sections(payload: bytes, grid_rows: int, *, has_motion: bool = False)
     has_motion  of a P or B frame
     raises      BrokenPayload
     """
-    offset, motion = 0, None
+    if not payload:
+        raise BrokenPayload("no byte, should be 1 or more")
+    head, offset, motion = payload[0], 1, None
+    precision = head & _PRECISION_BITS
+    if head & _RESERVED_BITS:
+        raise BrokenPayload(f"reserved bits of the head {head:#04x} are not 0")
+    if precision and not has_motion:
+        raise BrokenPayload(f"precision of the motion is {precision} where there is no motion")
+    if precision >= len(PRECISIONS):
+        raise BrokenPayload(f"precision of the motion is {precision}, should be 0..{len(PRECISIONS) - 1}")
+    if has_motion:
+        string, offset = _section(payload, offset, "motion")
+        motion = MotionSection(precision, string)
+    is_shifted = bool(head & _IS_SHIFTED)
+    if not head & _IS_SLICED:
+        return Sections(picture=payload[offset:], motion=motion, is_shifted=is_shifted)
+    picture, offset = _section(payload, offset, "hyper")
+    slices = _unpack_slices(payload[offset:], grid_rows)
+    return Sections(picture=picture, slices=slices, motion=motion, is_shifted=is_shifted)
+
+
+def motion_bytes(payload: bytes) -> int:
+    """Bytes of the motion string of a P or B frame, its length included; 0 where nothing can be read of it."""
     try:
-        if has_motion:
-            section, offset = _section(payload, offset, "motion")
-            motion = _motion(section)
-        hyper, offset = _section(payload, offset, "hyper")
-        latent, offset = _section(payload, offset, "latent")
-    except VarintError as error:
-        raise BrokenPayload(str(error)) from error
-    if offset != len(payload):
-        raise BrokenPayload(f"{len(payload) - offset} bytes are left over after the sections")
-    if len(latent) < 2:
-        raise BrokenPayload(f"the latent section has {len(latent)} bytes, should be 2 or more")
-    context, form, body = latent[0], latent[1], latent[2:]
-    if context != CONTEXT_CHECKERBOARD:
-        raise BrokenPayload(f"context mode is {context}, should be {CONTEXT_CHECKERBOARD}")
-    if form == FORM_WHOLE:
-        return Sections(hyper=hyper, slices=(Slice(0, grid_rows, body),), motion=motion)
-    if form == FORM_SLICED:
-        return Sections(hyper=hyper, slices=_unpack_slices(body, grid_rows), motion=motion)
-    raise BrokenPayload(f"form of the latent section is {form}, should be {FORM_WHOLE} or {FORM_SLICED}")
+        length, begin = unpack_varint(payload, 1)
+    except VarintError:
+        return 0
+    return min(begin - 1 + length, max(0, len(payload) - 1))
 
 
 def _section(payload: bytes, offset: int, name: str) -> tuple[bytes, int]:
-    length, begin = unpack_varint(payload, offset)
+    try:
+        length, begin = unpack_varint(payload, offset)
+    except VarintError as error:
+        raise BrokenPayload(str(error)) from error
     if length > len(payload) - begin:
         raise BrokenPayload(f"the {name} section has {length} bytes, but {len(payload) - begin} remain")
     return payload[begin : begin + length], begin + length
-
-
-def _motion(section: bytes) -> MotionSection:
-    if not section:
-        raise BrokenPayload("the motion section has 0 bytes, should be 1 or more")
-    if section[0] >= len(PRECISIONS):
-        raise BrokenPayload(f"precision of the motion is {section[0]}, should be 0..{len(PRECISIONS) - 1}")
-    return MotionSection(section[0], section[1:])
 
 
 def _pack_slices(slices: tuple[Slice, ...]) -> bytes:

@@ -16,7 +16,7 @@ MAX_Q: Final = (Q_LEVELS - 1) * Q_UNIT
 MAX_SLICES: Final = 64
 MAX_REFINE: Final = 16
 MAX_B_FRAMES: Final = 15
-QP_KINDS: Final = ("I", "P", "B")
+KINDS: Final = ("I", "P", "B")  # of frames, as --qp and --refine name them
 FAST_SEARCH: Final = "fast"
 SPARSE_SEARCH: Final = "sparse"
 SEARCHES: Final = (SPARSE_SEARCH, FAST_SEARCH, "full", "thorough")  # the quickest first
@@ -34,7 +34,7 @@ class CodecSettings:
         kind=int,
         low=0,
         high=Q_LEVELS - 1,
-        parts=QP_KINDS,
+        parts=KINDS,
     )
     keyint: int = flag(
         250,
@@ -96,7 +96,8 @@ class CodecSettings:
     )
     frame_headers: str = flag(
         "compact",
-        "Form of the frame headers: about 10 bytes, or 32 with every fact.",
+        "Form of headers, index and trailer: compact, or full, with every fact in a field of fixed size: about 20 "
+        "bytes more a frame and 120 a file.",
         choices=("compact", "full"),
     )
     rounding: str = flag(
@@ -105,20 +106,16 @@ class CodecSettings:
         choices=("nearest", "dead-zone"),
         in_presets=True,
     )
-    refine: int = flag(
-        0,
+    refine: int | str = flag(
+        "4:4:0",
         "Steps by which latents are refined downhill on rate and distortion; each takes about as long as to decode a "
-        "frame twice.",
+        "frame twice. One number is for every frame; I:P:B are those of each kind, of which the first are few and "
+        "others are predicted from them.",
+        kind=int,
         low=0,
         high=MAX_REFINE,
         in_presets=True,
-    )
-    refine_key: int = flag(
-        4,
-        "The same for keyframes, where it is more than --refine: they are few, and others are predicted from them.",
-        low=0,
-        high=MAX_REFINE,
-        in_presets=True,
+        parts=KINDS,
     )
     rc_lookahead: int = flag(
         24,
@@ -137,9 +134,7 @@ class CodecSettings:
     @property
     def qp_of_kinds(self) -> tuple[int, ...] | None:
         """The quantiser index of I, P and B frames where each has its own; None where one or none stands for all."""
-        if not isinstance(self.qp, str):
-            return None
-        return next(each for each in flags_of(self) if each.field_name == "qp").split(self.qp)
+        return self._of_kinds("qp")
 
     @property
     def base_qp(self) -> int | None:
@@ -151,7 +146,8 @@ class CodecSettings:
 
     def refine_steps(self, kind: FrameKind) -> int:
         """How many steps the latents of a frame of this kind are refined by."""
-        return max(self.refine, self.refine_key) if kind is FrameKind.I else self.refine
+        of_kinds = self._of_kinds("refine")
+        return int(self.refine) if of_kinds is None else of_kinds[KINDS.index(kind.name)]
 
     @property
     def search_effort(self) -> str:
@@ -162,6 +158,13 @@ class CodecSettings:
     def forced_keys(self) -> ForcedKeys:
         """What `force_key_frames` names."""
         return ForcedKeys.parse(self.force_key_frames)
+
+    def _of_kinds(self, field_name: str) -> tuple[int, ...] | None:
+        """The numbers of I, P and B frames of a flag that has one for each; None where one, or none, is for all."""
+        value = getattr(self, field_name)
+        if not isinstance(value, str):
+            return None
+        return next(each for each in flags_of(self) if each.field_name == field_name).split(value)
 
     def __post_init__(self) -> None:
         check_flags(self)

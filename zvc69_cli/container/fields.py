@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from binascii import crc_hqx
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ CRC16_BYTES: Final = 2
 MAX_TICKS: Final = 1 << 62  # no time is further from 0 than this, so that sums fit 64 bits
 
 Take = Callable[[int], bytes]  # the next so many bytes, all of them
-
-_RATIO: Final = struct.Struct(">II")
 
 
 class Malformed(ValueError):
@@ -160,13 +157,13 @@ def fits_ratio(value: Fraction) -> bool:
 
 
 def pack_ratio(value: Fraction) -> bytes:
-    """A fraction, not negative, as numerator and denominator of 32 bits."""
-    return _RATIO.pack(value.numerator, value.denominator)
+    """A fraction, not negative, as two varints: numerator and denominator, of at most 32 bits."""
+    return pack_varint(value.numerator) + pack_varint(value.denominator)
 
 
 def unpack_ratio(take: Take) -> Fraction:
     """Undoes `pack_ratio`; raises Malformed for a denominator of 0."""
-    numerator, denominator = _RATIO.unpack(take(_RATIO.size))
+    numerator, denominator = unpack_varint(take, MAX_U32), unpack_varint(take, MAX_U32)
     if not denominator:
         raise Malformed("a fraction with denominator 0")
     return Fraction(numerator, denominator)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from zvc69_cli.container.fields import EndOfBytes, Malformed, Take, pack_bytes, unpack_bytes
 from zvc69_cli.container.layout import (
     DEFAULT_TIME_BASE,
-    FILE_HEADER,
+    HEADER_START,
     MAGIC,
     MAJOR,
     MAX_EXTENSIONS_BYTES,
@@ -19,6 +19,7 @@ from zvc69_cli.container.layout import (
     FileHeader,
     Flags,
     StreamHeader,
+    facts_bytes,
     pack_file_header,
     unpack_file_header,
 )
@@ -50,8 +51,9 @@ def pack_header(header: StreamHeader) -> bytes:
                 "Shorten it, or encode without it.",
             )
     packed = [bytes([tag]) + pack_bytes(body) for tag, body in records]
-    head = pack_file_header(header) + b"".join(packed) + bytes([Tag.END, 0])
-    if len(head) > FILE_HEADER.size + MAX_EXTENSIONS_BYTES:
+    fixed = pack_file_header(header)
+    head = fixed + b"".join(packed) + bytes([Tag.END, 0])
+    if len(head) > len(fixed) + MAX_EXTENSIONS_BYTES:
         raise InputError(
             "input",
             f"its streams, chapters and tags take {len(head)} bytes, at most {MAX_EXTENSIONS_BYTES} can be "
@@ -97,7 +99,8 @@ def _unpack_checked(take: Take, name: str) -> StreamHeader:
         raise _later_version(name, major, minor)
     if major != MAJOR:
         raise Malformed(f"version {major}.{minor}, should be {MAJOR}.{MINOR} or later")
-    fixed = MAGIC + version + take(FILE_HEADER.size - len(MAGIC) - len(version))
+    start = MAGIC + version + take(HEADER_START.size - len(MAGIC) - len(version))
+    fixed = start + take(facts_bytes(start))
     records, raw = _take_records(take)
     stated, found = int.from_bytes(take(4), "big"), zlib.crc32(fixed + raw)
     if stated != found:
@@ -151,7 +154,7 @@ def _stream_header(fixed: FileHeader, values: dict[Tag, list[Any]]) -> StreamHea
     if not values[Tag.BUNDLE]:
         raise Malformed("no bundle record")
     sha256, bundle_name = values[Tag.BUNDLE][0]
-    if sha256[:4] != fixed.model_hash:
+    if fixed.model_hash is not None and sha256[:4] != fixed.model_hash:
         raise Malformed(
             f"model hash {fixed.model_hash.hex()}, should be {sha256[:4].hex()} as in the bundle record"
         )
@@ -182,7 +185,7 @@ def _stream_header(fixed: FileHeader, values: dict[Tag, list[Any]]) -> StreamHea
         total_frames=fixed.total_frames,
         latent_channels=fixed.latent_channels,
         hyper_channels=fixed.hyper_channels,
-        full_frame_headers=not fixed.flags & Flags.COMPACT_FRAME_HEADERS,
+        full_frame_headers=not fixed.flags & Flags.COMPACT,
         has_b_frames=bool(fixed.flags & Flags.HAS_B_FRAMES),
         start_pts=only(Tag.START, 0),
         copied_streams=tuple(values[Tag.COPIED_STREAM]),

@@ -19,16 +19,21 @@ from zvc69_cli.container.fields import (
     unpack_varint,
 )
 from zvc69_cli.container.layout import MAX_INDEX_ENTRIES, TRAILER_MARKER, IndexEntry, Trailer
+from zvc69_cli.frames import FrameKind
 
 FULL_ENTRY: Final = struct.Struct(">IQI")
-_HEAD: Final = struct.Struct(">IHH")
-_TRAILER: Final = struct.Struct(">4IQ32sQH")
+_FULL_HEAD: Final = struct.Struct(">IHH")
+_FULL_TRAILER: Final = struct.Struct(">4IQ32sQH")
 _CRC_BYTES: Final = 4
+_COMPACT_DIGEST_BYTES: Final = 16
+_WIDEST_DIFFERENCE: Final = 8
 _IS_KEY: Final = 1 << 0
 _IS_REFERENCE: Final = 1 << 1
 _COMPLETE: Final = 1 << 0
 END_MAGIC: Final = b"ZVC69END"
-TRAILER_BYTES: Final = len(TRAILER_MARKER) + _TRAILER.size + _CRC_BYTES + len(END_MAGIC)
+COMPACT_END_MAGIC: Final = b"ZEND"
+_FULL_TRAILER_BYTES: Final = len(TRAILER_MARKER) + _FULL_TRAILER.size + _CRC_BYTES + len(END_MAGIC)
+END_BYTES: Final = 1 + len(COMPACT_END_MAGIC)  # of a compact trailer: its size and its last bytes
 
 
 class Keyframes:
@@ -51,10 +56,12 @@ class Keyframes:
         return tuple(map(_entry, self._numbers, self._offsets, self._flags))
 
     def pack(self, *, full: bool) -> bytes:
-        """The index behind its marker; undone by `unpack_index`."""
-        width = FULL_ENTRY.size if full else self._difference_bytes()
-        head = _HEAD.pack(len(self), width, 0)
-        body = head + (self._full_entries() if full else self._runs() + self._differences(width))
+        """The index behind its marker; undone by `unpack_index`, told the same form."""
+        if full:
+            body = _FULL_HEAD.pack(len(self), FULL_ENTRY.size, 0) + self._full_entries()
+        else:
+            width = self._difference_bytes()
+            body = pack_varint(len(self)) + bytes([width]) + self._runs() + self._differences(width)
         return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big")
 
     def _full_entries(self) -> bytes:
@@ -86,21 +93,28 @@ class Keyframes:
         return b"".join(out)
 
 
-def unpack_index(take: Take) -> tuple[IndexEntry, ...]:
-    """Undoes `Keyframes.pack`, in either form; raises Malformed."""
+def unpack_index(take: Take, *, full: bool) -> tuple[IndexEntry, ...]:
+    """Undoes `Keyframes.pack`; raises Malformed."""
     recorder = Recorder(take)
-    count, width, reserved = _HEAD.unpack(recorder.take(_HEAD.size))
+    runs: list[tuple[int, int, int]] = []
+    if full:
+        count, width, reserved = _FULL_HEAD.unpack(recorder.take(_FULL_HEAD.size))
+        if reserved or width != FULL_ENTRY.size:
+            raise Malformed(f"an index with entries of {width} bytes and {reserved} in its reserved bytes")
+    else:
+        count, width = unpack_varint(recorder.take, MAX_U32), recorder.take(1)[0]
+        if not 1 <= width <= _WIDEST_DIFFERENCE:
+            raise Malformed(f"an index with entries of {width} bytes, should be 1..{_WIDEST_DIFFERENCE}")
     if count > MAX_INDEX_ENTRIES:
         raise Malformed(f"an index of {count} entries, at most {MAX_INDEX_ENTRIES} allowed")
-    if reserved or not (1 <= width <= 8 or width == FULL_ENTRY.size):
-        raise Malformed(f"an index with entries of {width} bytes and {reserved} in its reserved bytes")
-    runs = [] if width == FULL_ENTRY.size else _take_runs(recorder.take, count)
+    if not full:
+        runs = _take_runs(recorder.take, count)
     table = recorder.take(count * width)
     found = zlib.crc32(recorder.raw)
     stated = int.from_bytes(take(_CRC_BYTES), "big")
     if stated != found:
         raise Malformed(f"crc {found:08x}, should be {stated:08x}")
-    entries = _full_entries(table) if width == FULL_ENTRY.size else _compact_entries(runs, table, width)
+    entries = _full_entries(table) if full else _compact_entries(runs, table, width)
     for before, after in pairwise(entries):
         if after.frame_number <= before.frame_number or after.offset_bytes <= before.offset_bytes:
             raise Malformed(
@@ -109,27 +123,42 @@ def unpack_index(take: Take) -> tuple[IndexEntry, ...]:
     return entries
 
 
-def pack_trailer(trailer: Trailer) -> bytes:
+def pack_trailer(trailer: Trailer, *, full: bool) -> bytes:
     """The trailer, marker included; undone by `unpack_trailer`."""
     flags = _COMPLETE * trailer.complete
-    body = TRAILER_MARKER + _TRAILER.pack(
-        *trailer.frame_counts, trailer.duration, trailer.sha256, trailer.index_offset, flags
-    )
-    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big") + END_MAGIC
+    if full:
+        body = TRAILER_MARKER + _FULL_TRAILER.pack(
+            *trailer.frame_counts, trailer.duration, trailer.sha256, trailer.index_offset, flags
+        )
+        return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big") + END_MAGIC
+    numbers = (*trailer.frame_counts, trailer.duration, trailer.index_offset)
+    body = TRAILER_MARKER + bytes([flags]) + b"".join(map(pack_varint, numbers))
+    body += trailer.sha256[:_COMPACT_DIGEST_BYTES]
+    size = len(body) + _CRC_BYTES + END_BYTES
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big") + bytes([size]) + COMPACT_END_MAGIC
 
 
-def unpack_trailer(take: Take) -> Trailer:
+def unpack_trailer(take: Take, *, full: bool) -> Trailer:
     """Undoes `pack_trailer`, behind its marker; raises Malformed."""
-    body = take(_TRAILER.size)
-    *counts, duration, sha256, index_offset, flags = _TRAILER.unpack(body)
-    found, stated = zlib.crc32(TRAILER_MARKER + body), int.from_bytes(take(_CRC_BYTES), "big")
+    recorder = Recorder(take, TRAILER_MARKER)
+    if full:
+        *numbers, sha256, index_offset, flags = _FULL_TRAILER.unpack(recorder.take(_FULL_TRAILER.size))
+    else:
+        flags = recorder.take(1)[0]
+        limits = (MAX_U32,) * len(FrameKind) + (MAX_TICKS, MAX_TICKS)
+        *numbers, index_offset = (unpack_varint(recorder.take, limit) for limit in limits)
+        sha256 = recorder.take(_COMPACT_DIGEST_BYTES)
+    found, stated = zlib.crc32(recorder.raw), int.from_bytes(take(_CRC_BYTES), "big")
     if stated != found:
         raise Malformed(f"crc {found:08x}, should be {stated:08x}")
-    magic = take(len(END_MAGIC))
-    if magic != END_MAGIC:
-        raise Malformed(f"ends with {magic!r}, should end with {END_MAGIC!r}")
+    size = len(recorder.raw) + _CRC_BYTES + END_BYTES
+    due = END_MAGIC if full else bytes([size]) + COMPACT_END_MAGIC
+    magic = take(len(due))
+    if magic != due:
+        raise Malformed(f"ends with {magic!r}, should end with {due!r}")
     if flags & ~_COMPLETE:
         raise Malformed("reserved bits of the trailer that are not 0")
+    *counts, duration = numbers
     try:
         check_range("duration", duration, 0, MAX_TICKS)
         check_range("index offset", index_offset, 0, MAX_TICKS)
@@ -143,6 +172,19 @@ def unpack_trailer(take: Take) -> Trailer:
         index_offset=index_offset,
         complete=bool(flags & _COMPLETE),
     )
+
+
+def trailer_bytes(end: bytes, *, full: bool) -> int:
+    """How long the trailer is that a stream ends with.
+
+    end     the last END_BYTES of the stream
+    raises  Malformed
+    """
+    if full:
+        return _FULL_TRAILER_BYTES
+    if end[1:] != COMPACT_END_MAGIC:
+        raise Malformed("no trailer ends the file")
+    return end[0]
 
 
 def _pack_run(length: int, run: tuple[int, int]) -> bytes:

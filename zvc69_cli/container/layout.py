@@ -1,4 +1,4 @@
-"""The fixed parts of a stream: limits, markers, flags and the file header of 64 bytes (FORMAT.md 2)."""
+"""The fixed parts of a stream: limits, markers, flags and the file header, in both its forms (FORMAT.md 2)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ MAX_TEMPORAL_LAYER: Final = 7
 DEFAULT_TIME_BASE: Final = Fraction(1, 90_000)
 MEDIA: Final = ("audio", "subtitle")
 
-FILE_HEADER: Final = struct.Struct(">6sBBIHHHHIBBBB4sQII16s")
+HEADER_START: Final = struct.Struct(">6sBBI")  # magic, version and flags, which tell the form of the rest
+_FACTS: Final = "HHHHIBBBB"
+_COMPACT_FACTS: Final = struct.Struct(f">{_FACTS}HH")
+_FULL_FACTS: Final = struct.Struct(f">{_FACTS}4sQII16s")
 COLOUR_SPACE_YUV420: Final = 0
 
 
@@ -54,12 +57,12 @@ class Flags(IntFlag):
     INTEGERIZED = 1 << 3
     GMM_ENTROPY = 1 << 4
     CHECKERBOARD = 1 << 5
-    COMPACT_FRAME_HEADERS = 1 << 6
+    COMPACT = 1 << 6
 
 
 # Plain integers: the complement of an IntFlag leaves out the bits that have no name.
 ALWAYS_SET: Final = int(Flags.HAS_INDEX | Flags.HAS_TRAILER | Flags.INTEGERIZED | Flags.CHECKERBOARD)
-MAY_BE_SET: Final = int(Flags.HAS_B_FRAMES | Flags.COMPACT_FRAME_HEADERS)
+MAY_BE_SET: Final = int(Flags.HAS_B_FRAMES | Flags.COMPACT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +177,7 @@ class Trailer:
 
     frame_counts   coded frames, by FrameKind
     duration       ticks of the video's time base
-    sha256         of all bytes before the trailer
+    sha256         of all bytes before the trailer; only its first half where the form is compact
     complete       False where the writer was interrupted
     """
 
@@ -195,7 +198,10 @@ class Trailer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHeader:
-    """The 64 bytes as they are; 0 where an extension record holds the exact value."""
+    """The fields as they are; 0 where an extension record holds the exact value.
+
+    model_hash  of the full form; None in the compact one
+    """
 
     minor: int
     flags: int
@@ -206,25 +212,21 @@ class FileHeader:
     gop_frames: int
     quality_level: int
     bit_depth: int
-    model_hash: bytes
+    model_hash: bytes | None
     latent_channels: int
     hyper_channels: int
 
 
 def pack_file_header(header: StreamHeader) -> bytes:
-    """The first 64 bytes of a stream."""
+    """What a stream begins with, up to its extensions."""
     video = header.video
     rate = video.frame_rate if fits_rate(video.frame_rate) else None
     flags = ALWAYS_SET
     if header.has_b_frames:
         flags |= Flags.HAS_B_FRAMES
     if not header.full_frame_headers:
-        flags |= Flags.COMPACT_FRAME_HEADERS
-    return FILE_HEADER.pack(
-        MAGIC,
-        MAJOR,
-        MINOR,
-        flags,
+        flags |= Flags.COMPACT
+    facts = (
         video.width,
         video.height,
         rate.numerator if rate else 0,
@@ -234,21 +236,32 @@ def pack_file_header(header: StreamHeader) -> bytes:
         header.base_q_256 // 256 if fits_quality_level(header.base_q_256) else 0,
         COLOUR_SPACE_YUV420,
         video.bit_depth,
-        header.bundle_sha256[:4],
-        0,
-        header.latent_channels,
-        header.hyper_channels,
-        bytes(16),
     )
+    channels = header.latent_channels, header.hyper_channels
+    start = HEADER_START.pack(MAGIC, MAJOR, MINOR, flags)
+    if flags & Flags.COMPACT:
+        return start + _COMPACT_FACTS.pack(*facts, *channels)
+    return start + _FULL_FACTS.pack(*facts, header.bundle_sha256[:4], 0, *channels, bytes(16))
+
+
+def facts_bytes(start: bytes) -> int:
+    """How many bytes of the file header follow HEADER_START's."""
+    *_, flags = HEADER_START.unpack(start)
+    return (_COMPACT_FACTS if flags & Flags.COMPACT else _FULL_FACTS).size
 
 
 def unpack_file_header(data: bytes) -> FileHeader:
     """Undoes `pack_file_header`, magic and major version being checked; raises Malformed."""
-    _, _, minor, flags, width, height, rate, rate_scale, total_frames, *rest = FILE_HEADER.unpack(data)
-    gop_frames, quality_level, colour_space, bit_depth, model_hash, index_offset, *rest = rest
-    latent_channels, hyper_channels, reserved = rest
+    _, _, minor, flags = HEADER_START.unpack(data[: HEADER_START.size])
     if flags & ALWAYS_SET != ALWAYS_SET or flags & ~(ALWAYS_SET | MAY_BE_SET):
         raise Malformed(f"flags {flags:#x}, should be {ALWAYS_SET:#x} and at most {MAY_BE_SET:#x} more")
+    facts = data[HEADER_START.size :]
+    model_hash, index_offset, reserved = None, 0, b""
+    if flags & Flags.COMPACT:
+        *fields, latent_channels, hyper_channels = _COMPACT_FACTS.unpack(facts)
+    else:
+        *fields, model_hash, index_offset, latent_channels, hyper_channels, reserved = _FULL_FACTS.unpack(facts)
+    width, height, rate, rate_scale, total_frames, gop_frames, quality_level, colour_space, bit_depth = fields
     if any(reserved):
         raise Malformed("reserved bytes of the header that are not 0")
     if colour_space != COLOUR_SPACE_YUV420:

@@ -7,7 +7,13 @@ from typing import BinaryIO, Final
 
 from zvc69_cli.container.fields import EndOfBytes, Malformed
 from zvc69_cli.container.head import unpack_header
-from zvc69_cli.container.index import TRAILER_BYTES, Keyframes, unpack_index, unpack_trailer
+from zvc69_cli.container.index import (
+    END_BYTES,
+    Keyframes,
+    trailer_bytes,
+    unpack_index,
+    unpack_trailer,
+)
 from zvc69_cli.container.intake import Intake
 from zvc69_cli.container.layout import INDEX_MARKER, MARKER_BYTES, TRAILER_MARKER, IndexEntry, Trailer
 from zvc69_cli.container.structures import (
@@ -245,7 +251,7 @@ class StreamReader:
         self._ended = True
         self.trailer, self.complete = trailer, trailer.complete
         if self._is_whole:
-            if trailer.sha256 != self._intake.digest:
+            if trailer.sha256 != self._intake.digest[: len(trailer.sha256)]:
                 self._note("the SHA-256 of the stream is not the one that its trailer states")
             counts = tuple(self._frame_counts[kind] for kind in FrameKind)
             if counts != trailer.frame_counts:
@@ -267,19 +273,22 @@ class StreamReader:
 
     def _stored_index(self) -> tuple[IndexEntry, ...]:
         """The index that the trailer at the end points at; raises Malformed and EndOfBytes."""
-        trailer_at = self._intake.size() - TRAILER_BYTES
+        full, size = self.header.full_frame_headers, self._intake.size()
+        if size < self._first_packet_at + END_BYTES:
+            raise Malformed("the file ends before a trailer")
+        trailer_at = size - trailer_bytes(self._intake.part(size - END_BYTES)(END_BYTES), full=full)
         if trailer_at < self._first_packet_at:
             raise Malformed("the file ends before a trailer")
         take = self._intake.part(trailer_at)
         if take(MARKER_BYTES) != TRAILER_MARKER:
             raise Malformed("no trailer ends the file")
-        trailer = unpack_trailer(take)
+        trailer = unpack_trailer(take, full=full)
         if not self._first_packet_at <= trailer.index_offset < trailer_at:
             raise Malformed(f"the trailer has the index at byte {trailer.index_offset}")
         take = self._intake.part(trailer.index_offset)
         if take(MARKER_BYTES) != INDEX_MARKER:
             raise Malformed(f"no index begins at byte {trailer.index_offset}")
-        entries = unpack_index(take)
+        entries = unpack_index(take, full=full)
         if (
             entries
             and not self._first_packet_at <= entries[0].offset_bytes <= entries[-1].offset_bytes < trailer_at

@@ -107,12 +107,12 @@ class StructureReader:
             return self._keyframe(may_skip_frames=may_skip_frames)
         if marker == INDEX_MARKER:
             try:
-                return Index(unpack_index(self._take))
+                return Index(unpack_index(self._take, full=self._header.full_frame_headers))
             except (Malformed, EndOfBytes) as error:
                 raise DamagedEnd(f"the index cannot be used: {error}") from error
         if marker == TRAILER_MARKER:
             try:
-                return unpack_trailer(self._take)
+                return unpack_trailer(self._take, full=self._header.full_frame_headers)
             except (Malformed, EndOfBytes) as error:
                 raise DamagedEnd(f"the trailer cannot be used: {error}") from error
         raise Malformed(f"bytes {marker.hex()} are no marker")

@@ -119,7 +119,7 @@ class StreamWriter:
             index_offset=index_offset,
             complete=complete,
         )
-        self._write(pack_trailer(trailer))
+        self._write(pack_trailer(trailer, full=self._header.full_frame_headers))
 
     def _check(self, packet: Packet) -> None:
         self._check_open()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
+from zvc69_cli.frames import Frame, Packet, VideoFormat
 from zvc69_cli.pipeline.queues import StageTime
 from zvc69_cli.pipeline.timed import TimedNetworks
 
@@ -211,11 +211,13 @@ def possible_settings(engine: Engine, settings: CodecSettings) -> CodecSettings:
     if not engine.has_inter and settings.keyint != 1:
         _log.info("bundle %s codes every frame as a keyframe", engine.bundle_name)
         settings = replace(settings, keyint=1, min_keyint=0)
-    if not engine.has_gradients and settings.refine_steps(FrameKind.I):
-        # Keyframes are refined by the usual preset, whatever the bundle: only who asks for more has to know.
-        level = logging.WARNING if settings.refine else logging.INFO
+    if not engine.has_gradients and settings.refine != 0:
+        from zvc69_cli.codec.settings import CodecSettings
+
+        # The usual preset refines, whatever the bundle: only who asks for something else has to know.
+        level = logging.INFO if settings.refine == CodecSettings().refine else logging.WARNING
         _log.log(level, "bundle %s has no gradients: latents are not refined", engine.bundle_name)
-        settings = replace(settings, refine=0, refine_key=0)
+        settings = replace(settings, refine=0)
     return settings
 
 

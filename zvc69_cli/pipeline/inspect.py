@@ -120,16 +120,12 @@ def inspect(in_name: str, *, pipes: Pipes | None = None, with_frames: bool = Fal
 
 
 def motion_bytes(packet: Packet) -> int:
-    """Bytes of the motion section, its length included; 0 in I frames and where nothing can be read of it."""
-    from zvc69_cli.codec.varint import VarintError, unpack_varint
+    """Bytes of a packet that code motion; 0 in I frames and where nothing can be read of it."""
+    from zvc69_cli.codec.payload import motion_bytes
 
-    if packet.kind is FrameKind.I or packet.is_damaged or not packet.payload:
+    if packet.kind is FrameKind.I or packet.is_damaged:
         return 0
-    try:
-        length, begin = unpack_varint(packet.payload, 0)
-    except VarintError:
-        return 0
-    return min(begin + length, len(packet.payload))
+    return motion_bytes(packet.payload)
 
 
 @dataclass(slots=True)

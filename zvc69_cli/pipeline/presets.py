@@ -64,7 +64,7 @@ class Tune:
 
 TUNES: Final = {
     "zerolatency": Tune(
-        values={"bframes": 0, "rc_lookahead": 0, "cutree": False, "refine_key": 0},
+        values={"bframes": 0, "rc_lookahead": 0, "cutree": False, "refine": 0},
         why="Nothing is held back: each frame is coded as it comes, a keyframe in the time of any other.",
     ),
     "psnr": Tune(why="the networks were trained for PSNR, and nothing in the encoder works against it"),

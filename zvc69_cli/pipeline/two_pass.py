@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zvc69_cli.pipeline.resolve import EncodeOptions
 
 # What changes no frame's size, or nothing at all here, or all sizes alike, or those of keyframes by a few percent.
-_NOT_COMPARED: Final = ("crf", "qp", "frame_headers", "slices", "motion_search", "refine", "refine_key")
+_NOT_COMPARED: Final = ("crf", "qp", "frame_headers", "slices", "motion_search", "refine")
 
 
 def stats_name(options: EncodeOptions, in_name: str, out_name: str) -> str:
@@ -130,7 +130,7 @@ def quick_options(options: EncodeOptions) -> EncodeOptions:
         return options
     # A sparse search makes some frames larger than a fast one would: the first pass has to see them as they will be.
     quick = min(options.codec.motion_search, FAST_SEARCH, key=SEARCHES.index)
-    return replace(options, codec=replace(options.codec, motion_search=quick, refine=0, refine_key=0))
+    return replace(options, codec=replace(options.codec, motion_search=quick, refine=0))
 
 
 def first_pass_options(options: EncodeOptions, in_name: str) -> EncodeOptions:
