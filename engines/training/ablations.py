@@ -19,7 +19,7 @@ from engines.training.tables import SymbolCounts, fit_motion_tables, gaussian_ta
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.motion import MOTION_TABLES
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import CodecTables, InterTables, SymbolTables
+from zvc69_cli.codec.tables import CodecTables, SymbolTables
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.measure import video_bench
@@ -111,8 +111,8 @@ def with_symbols(change: Callable[[SymbolTables], SymbolTables]) -> Change:
 
     def change_engine(engine: InstalledEngine) -> InstalledEngine:
         tables: CodecTables = changed(engine.tables)
-        inter: InterTables | None = changed(tables.inter) if tables.inter is not None else None
-        return replace(engine, tables=replace(tables, inter=inter))
+        inter, b = (changed(each) if each is not None else None for each in (tables.inter, tables.b))
+        return replace(engine, tables=replace(tables, inter=inter, b=b))
 
     return change_engine
 

@@ -203,28 +203,45 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material, refi
             priced = coded.priced_symbols(tables)
             latent.add(priced.latent.symbols, priced.latent.indexes)
             hyper.add(priced.hyper.symbols, priced.hyper.indexes)
-    inter = None if tables.inter is None else _fitted_inter(networks, tables, material.clips, refine)
-    return replace(tables, latent=fit_tables(latent), hyper=fit_tables(hyper), inter=inter)
+    fitted = replace(tables, latent=fit_tables(latent), hyper=fit_tables(hyper))
+    return (
+        fitted if tables.inter is None else _with_fitted_inter(networks, tables, fitted, material.clips, refine)
+    )
 
 
-def _fitted_inter(
-    networks: OrtNetworks, tables: CodecTables, clips: Sequence[Planes], refine: int | str
-) -> InterTables:
+def _with_fitted_inter(
+    networks: OrtNetworks, tables: CodecTables, fitted: CodecTables, clips: Sequence[Planes], refine: int | str
+) -> CodecTables:
+    """`fitted` with the tables of P and of B frames, from symbols that are chosen by `tables`.
+
+    P frames round nearly to nearest, B frames leave out what does not pay: by tables of both the latents of P frames
+    cost 1.7 % more and those of B frames 2.9 % (four clips at two crf).
+    """
     assert tables.inter is not None
-    latent, hyper, motion = SymbolCounts(), SymbolCounts(), SymbolCounts(rows=MOTION_TABLES)
+    counts = {kind: (SymbolCounts(), SymbolCounts()) for kind in (FrameKind.P, FrameKind.B)}
+    motion = SymbolCounts(rows=MOTION_TABLES)
     for number, clip in enumerate(clips):
         height, width = (min(side, FIT_CLIP_SIDE) // 16 * 16 for side in clip[0].shape[1:])
         video = VideoFormat(width=width, height=height)
-        settings = CodecSettings(qp=INTER_FIT_QPS[number % len(INTER_FIT_QPS)], refine=refine)
-        encoder = Encoder(video, settings, networks, tables)
-        for planned in planned_frames(video, settings, clip, height, width, FIT_FRAMES):
-            coded = encoder.quantise(planned)
-            if coded.kind is not FrameKind.I and not coded.is_skipped:
-                priced = coded.priced_symbols(tables)
-                for counts, each in ((latent, priced.latent), (hyper, priced.hyper), (motion, priced.motion)):
-                    counts.add(each.symbols, each.indexes)
-    return replace(
+        for half in (0, len(INTER_FIT_QPS) // 2):
+            qp = INTER_FIT_QPS[(number + half) % len(INTER_FIT_QPS)]
+            settings = CodecSettings(qp=qp, refine=refine)
+            encoder = Encoder(video, settings, networks, tables)
+            for planned in planned_frames(video, settings, clip, height, width, FIT_FRAMES):
+                coded = encoder.quantise(planned)
+                if coded.kind in counts and not coded.is_skipped:
+                    priced = coded.priced_symbols(tables)
+                    of_kind = (*counts[coded.kind], motion)
+                    for each, symbols in zip(
+                        of_kind, (priced.latent, priced.hyper, priced.motion), strict=True
+                    ):
+                        each.add(symbols.symbols, symbols.indexes)
+    (latent, hyper), (b_latent, b_hyper) = counts[FrameKind.P], counts[FrameKind.B]
+    inter = replace(
         tables.inter, latent=fit_tables(latent), hyper=fit_tables(hyper), motion=fit_motion_tables(motion)
+    )
+    return replace(
+        fitted, inter=inter, b=replace(inter, latent=fit_tables(b_latent), hyper=fit_tables(b_hyper))
     )
 
 

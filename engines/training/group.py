@@ -17,7 +17,10 @@ from engines.training.model import (
 )
 from engines.training.motion import no_motion
 from zvc69_cli.codec.gop import I_Q, LAYER_Q
+from zvc69_cli.codec.planes import SAMPLE_PARTS
 from zvc69_cli.codec.settings import Q_LEVELS
+
+PARTS_OF_RANGE = 255 * SAMPLE_PARTS  # of a sample of 8 bits, which training has
 
 
 class Planned(NamedTuple):
@@ -118,6 +121,9 @@ def code_group(
 
 
 def decoded_planes(features: Tensor) -> Planes:
-    """Planes as a decoder rounds them, with gradients."""
-    y, u, v = features_to_planes(features.clamp(0, 1))
-    return round_through(y * 255) / 255, round_through(u * 255) / 255, round_through(v * 255) / 255
+    """Planes as a decoder keeps them for others to be predicted from, in parts of a sample, with gradients."""
+    y, u, v = (
+        round_through(plane * PARTS_OF_RANGE) / PARTS_OF_RANGE
+        for plane in features_to_planes(features.clamp(0, 1))
+    )
+    return y, u, v

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engines.training.group import CodedFrame, Group, decoded_planes, referred_to
+from engines.training.group import PARTS_OF_RANGE, CodedFrame, Group, decoded_planes, referred_to
 from engines.training.inter import CodedPicture, Decoded, InterNetwork, Planes
 from engines.training.model import planes_to_features
 from engines.training.motion import Motion
@@ -25,13 +25,14 @@ class CodedAgain(NamedTuple):
 class KeptGroup:
     """A group and the motion that was coded for it.
 
-    Planes are kept in 8 bits, which is what they came in; motion and latents in float16, which holds their integers.
+    Planes are kept in 8 bits, which is what they came in, those of the start in 16, which hold a decoder's parts of a
+    sample; motion and latents in float16, which holds their integers.
 
     pixels  luma pixels of its frames, the start left out
     """
 
     def __init__(self, group: Group, coded_frames: list[CodedFrame]) -> None:
-        self._start = group.start.latent.half(), _in_bytes(group.start.planes)
+        self._start = group.start.latent.half(), _in_parts(group.start.planes)
         self._frames = [
             (planned, _in_bytes(group.frames[planned.time]), tuple(map(_in_halves, coded.motions)), q)
             for planned, coded, q in coded_frames
@@ -42,7 +43,7 @@ class KeptGroup:
     def coded_again(self, inter: InterNetwork, noise: bool = True) -> Iterator[CodedAgain]:
         """Each frame in coding order; gradients pass from frame to frame, and none to motion."""
         latent, planes = self._start
-        decoded = {0: Decoded.from_planes(latent.float(), _from_bytes(planes))}
+        decoded = {0: Decoded.from_planes(latent.float(), _from_parts(planes))}
         wanted = referred_to(planned for planned, *_ in self._frames)
         for planned, planes, halves, q in self._frames:
             features = planes_to_features(*_from_bytes(planes))
@@ -63,6 +64,16 @@ def _in_bytes(planes: Planes) -> Planes:
 
 def _from_bytes(planes: Planes) -> Planes:
     y, u, v = (plane.float() / 255 for plane in planes)
+    return y, u, v
+
+
+def _in_parts(planes: Planes) -> Planes:
+    y, u, v = ((plane.detach() * PARTS_OF_RANGE).round().to(torch.int16) for plane in planes)
+    return y, u, v
+
+
+def _from_parts(planes: Planes) -> Planes:
+    y, u, v = (plane.float() / PARTS_OF_RANGE for plane in planes)
     return y, u, v
 
 

@@ -196,6 +196,19 @@ def test_tables_survive_their_arrays():
     assert np.array_equal(back.scale_offsets, tables.scale_offsets)
 
 
+def test_rows_that_are_the_same_for_both_signs_are_kept_by_half():
+    arrays = TABLES.to_arrays("t")
+    assert arrays["t.mirrored"].size == sum(len(row) // 2 + 1 for row in TABLES.rows)
+    lopsided = [row.copy() for row in TABLES.rows]
+    lopsided[5][0], lopsided[5][1] = lopsided[5][0] + 1, lopsided[5][1] - 1
+    for rows in (TABLES.rows, lopsided):
+        back = SymbolTables.from_arrays(SymbolTables(rows, 2).to_arrays("t"), "t")
+        assert back.skip_below == 2
+        assert all(np.array_equal(one, other) for one, other in zip(back.rows, rows, strict=True))
+    with pytest.raises(ValueError, match="frequencies, should be"):
+        SymbolTables.from_arrays(arrays | {"t.mirrored": arrays["t.mirrored"][1:]}, "t")
+
+
 def test_a_row_between_two_is_rounded_half_up():
     rows = np.array([[0], [3], [-3]])
     assert [int(between_rows(rows, q)[0]) for q in (0, 42, 43, 128, 256, 299, 512)] == [0, 0, 1, 2, 3, 2, -3]

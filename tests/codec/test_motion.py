@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.codec.clips import NETWORKS, TABLES
+from tests.codec.clips import NETWORKS, TABLES, moving_clip, pair, scheduled
 from tests.codec.reference_motion import decode_motion, timed
 from zvc69_cli.codec.dpb import ReferenceState, first_prediction, prior_extra, second_prediction
 from zvc69_cli.codec.entropy import BrokenString, Pass, StringReader, pack_string
@@ -35,7 +35,9 @@ from zvc69_cli.codec.motion import (
 from zvc69_cli.codec.motion_coding import MotionReader, code_motion
 from zvc69_cli.codec.motion_prior import IntegerMotionPrior, motion_stem
 from zvc69_cli.codec.prior import ACTIVATION_LIMIT, HEAD_LIMIT
+from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.codec.tables import CodecTables, InterTables, SymbolTables
+from zvc69_cli.frames import FrameKind, VideoFormat
 
 
 def random_motion(rng, height, width, reach=60):
@@ -339,8 +341,49 @@ def test_inter_tables_survive_their_arrays():
         assert np.array_equal(one, other)
     assert np.array_equal(back.inter.scale_offsets, TABLES.inter.scale_offsets)
     assert not np.array_equal(back.inter.scale_offsets, back.scale_offsets)
-    without = dataclasses.replace(TABLES, inter=None).to_arrays()
-    assert CodecTables.from_arrays(without).inter is None
+    assert back.b is None and back.of_kind(FrameKind.B) is back.inter
+    without = dataclasses.replace(TABLES, inter=None)
+    assert CodecTables.from_arrays(without.to_arrays()).inter is None
+    assert without.kinds == (FrameKind.I,)
+
+
+def test_b_frames_may_have_tables_of_their_own():
+    """Of latents and hyper latents; all else is that of P frames, and is kept once."""
+    latent = SymbolTables(TABLES.latent.rows[::-1], 3)
+    both = dataclasses.replace(TABLES, b=dataclasses.replace(TABLES.inter, latent=latent))
+    arrays = both.to_arrays()
+    assert sorted(arrays.keys() - TABLES.to_arrays().keys()) == [
+        f"inter.tables.b.{name}.{part}"
+        for name in ("hyper", "latent")
+        for part in ("mirrored", "reach", "skip_below")
+    ]
+    back = CodecTables.from_arrays(arrays)
+    own = back.of_kind(FrameKind.B)
+    assert own.latent.skip_below == 3
+    assert np.array_equal(own.latent.rows[0], TABLES.latent.rows[-1])
+    assert np.array_equal(back.of_kind(FrameKind.P).latent.rows[0], TABLES.inter.latent.rows[0])
+    assert own.motion is back.inter.motion and own.scale_offsets is back.inter.scale_offsets
+
+
+def test_frames_are_priced_by_the_tables_of_their_kind():
+    """By them alone: where those of B frames are others, I and P frames are the same bytes, and all decode."""
+    video = VideoFormat(width=64, height=48)
+    shifted = SymbolTables([*TABLES.inter.latent.rows[4:], *TABLES.inter.latent.rows[-4:]], 0)
+    others = dataclasses.replace(TABLES, b=dataclasses.replace(TABLES.inter, latent=shifted))
+    settings = CodecSettings(qp=30, bframes=3, b_adapt=0, scenecut=0)
+    payloads = []
+    for tables in (TABLES, others):
+        encoder, decoder = pair(video, settings, tables=tables)
+        coded = [
+            encoder.quantise(each)
+            for each in scheduled(video, moving_clip(video, 5), settings, encoder.base_q_256)
+        ]
+        packets = [encoder.pack(each) for each in coded]
+        for quantised, packet in zip(coded, packets, strict=True):
+            assert np.array_equal(decoder.parse(packet).symbols, quantised.symbols)
+        payloads.append({packet.kind: packet.payload for packet in packets})
+    same = {kind: payload == payloads[1][kind] for kind, payload in payloads[0].items()}
+    assert same == {FrameKind.I: True, FrameKind.P: True, FrameKind.B: False}
 
 
 @pytest.mark.parametrize(("rows", "skip_below"), [(64, 0), (128, 1)])

@@ -105,8 +105,9 @@ class Encoder:
         self._networks = networks
         self._exchange = PictureExchange(video, networks)
         self._tables = tables
-        self._rounding = {FrameKind.I: Rounding(settings.rounding, tables.latent, FrameKind.I)}
-        self._refinement = {FrameKind.I: Refinement(tables.latent)}
+        latents = {kind: tables.of_kind(kind).latent for kind in tables.kinds}
+        self._rounding = {kind: Rounding(settings.rounding, each, kind) for kind, each in latents.items()}
+        self._refinement = {kind: Refinement(each) for kind, each in latents.items()}
         self._packer = Packer(tables, settings.slices)
         self._precision = PRECISIONS.index(settings.motion_precision)
         self._slots: Slots[_Promise] = Slots()
@@ -114,10 +115,6 @@ class Encoder:
             raise ValueError("the tables and the networks are not of one bundle")
         self._has_inter = tables.inter is not None and networks.has_inter
         if tables.inter is not None:
-            for kind in (FrameKind.P, FrameKind.B):
-                self._rounding[kind] = Rounding(settings.rounding, tables.inter.latent, kind)
-            refinement = Refinement(tables.inter.latent)
-            self._refinement |= {FrameKind.P: refinement, FrameKind.B: refinement}
             self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.search_effort)
 
     def quantise(self, planned: PlannedFrame) -> QuantisedFrame:

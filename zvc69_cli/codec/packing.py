@@ -15,7 +15,6 @@ from zvc69_cli.codec.entropy import Pass, StringWriter, pack_string
 from zvc69_cli.codec.payload import MotionSection, Sections, Slice, pack_sections, slice_rows
 from zvc69_cli.codec.quantised import QuantisedFrame, checkerboard, hyper_rows
 from zvc69_cli.codec.tables import CodecTables, InterTables, SymbolTables
-from zvc69_cli.frames import FrameKind
 
 Places = NDArray[np.intp]
 
@@ -29,8 +28,7 @@ class Packer:
     def __init__(self, tables: CodecTables, slices: int) -> None:
         self._tables = tables
         self._slices = slices
-        kinds = [FrameKind.I] if tables.inter is None else [FrameKind.I, FrameKind.P, FrameKind.B]
-        self._choosers = {kind: ShiftChooser(tables.of_kind(kind).latent) for kind in kinds}
+        self._choosers = {kind: ShiftChooser(tables.of_kind(kind).latent) for kind in tables.kinds}
 
     def payload(self, quantised: QuantisedFrame) -> bytes:
         """The bytes of one frame; none of a skipped one."""

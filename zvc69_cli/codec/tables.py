@@ -6,7 +6,7 @@ source  FORMAT.md 6.5
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import constriction
@@ -24,6 +24,8 @@ MAX_REACH: Final = 2047
 
 INTRA_STEM: Final = "tables."
 INTER_STEM: Final = "inter.tables."
+B_STEM: Final = "inter.tables.b."
+_MIRRORED: Final = "mirrored"
 _ROWS: Final = ("scale_offsets", "hyper_offsets", "hyper_means")
 
 F32 = NDArray[np.float32]
@@ -57,16 +59,24 @@ class SymbolTables:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str) -> SymbolTables:
         """The tables that a bundle holds under a name, such as "tables.latent"."""
-        frequencies = arrays[f"{name}.frequencies"].astype(np.int64)
         reach = arrays[f"{name}.reach"].astype(np.int64)
-        ends = np.cumsum(2 * reach + 2)
+        is_mirrored = f"{name}.{_MIRRORED}" in arrays
+        frequencies = arrays[f"{name}.{_MIRRORED if is_mirrored else 'frequencies'}"].astype(np.int64)
+        ends = np.cumsum(reach + 2 if is_mirrored else 2 * reach + 2)
         if ends[-1] != len(frequencies):
             raise ValueError(f"{name}: {len(frequencies)} frequencies, should be {ends[-1]}")
-        return cls(np.split(frequencies, ends[:-1]), int(arrays[f"{name}.skip_below"][0]))
+        rows = np.split(frequencies, ends[:-1])
+        if is_mirrored:
+            rows = [np.concatenate([row[:-1], row[-3::-1], row[-1:]]) for row in rows]
+        return cls(rows, int(arrays[f"{name}.skip_below"][0]))
 
     def to_arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """Of rows that are the same for both signs -reach..0 and the escape, of others all."""
+        rows, form = self.rows, "frequencies"
+        if all(np.array_equal(row[:-1], row[-2::-1]) for row in rows):
+            rows, form = [np.append(row[: len(row) // 2], row[-1]) for row in rows], _MIRRORED
         return {
-            f"{name}.frequencies": np.concatenate(self.rows).astype(np.uint32),
+            f"{name}.{form}": np.concatenate(rows).astype(np.uint32),
             f"{name}.reach": self.reach.astype(np.uint16),
             f"{name}.skip_below": np.array([self.skip_below], np.uint8),
         }
@@ -134,17 +144,29 @@ class InterTables(LatentTables):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CodecTables(LatentTables):
-    """Those of I frames, and in `inter` those of P and B frames; None in a bundle that codes I frames only."""
+    """Those of I frames.
+
+    inter  those of P frames, and what B frames share with them; None in a bundle that codes I frames only
+    b      those of B frames, which differ in `latent` and `hyper`; None where they have none of their own
+    """
 
     inter: InterTables | None = None
+    b: InterTables | None = None
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CodecTables:
-        inter = None
+        inter = b = None
         if f"{INTER_STEM}latent.reach" in arrays:
             motion = SymbolTables.from_arrays(arrays, f"{INTER_STEM}motion")
             inter = InterTables(**_latent_tables(arrays, INTER_STEM), motion=motion)
-        return cls(**_latent_tables(arrays, INTRA_STEM), inter=inter)
+            if f"{B_STEM}latent.reach" in arrays:
+                b = replace(inter, **_symbol_tables(arrays, B_STEM))
+        return cls(**_latent_tables(arrays, INTRA_STEM), inter=inter, b=b)
+
+    @property
+    def kinds(self) -> tuple[FrameKind, ...]:
+        """Of the frames that this bundle codes."""
+        return (FrameKind.I,) if self.inter is None else (FrameKind.I, FrameKind.P, FrameKind.B)
 
     def of_kind(self, kind: FrameKind) -> LatentTables:
         """Those that price the latents of a frame; raises ValueError where this bundle cannot code such a frame."""
@@ -152,24 +174,34 @@ class CodecTables(LatentTables):
             return self
         if self.inter is None:
             raise ValueError(f"this bundle codes I frames only, not {kind.name}")
-        return self.inter
+        return self.b if kind is FrameKind.B and self.b is not None else self.inter
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         arrays = _arrays_of(self, INTRA_STEM)
         if self.inter is not None:
             arrays |= _arrays_of(self.inter, INTER_STEM) | self.inter.motion.to_arrays(f"{INTER_STEM}motion")
+        if self.b is not None:
+            arrays |= _symbol_arrays(self.b, B_STEM)
         return arrays
 
 
 def _latent_tables(arrays: Mapping[str, NDArray[Any]], stem: str) -> dict[str, Any]:
     """The fields of LatentTables."""
-    symbols = {name: SymbolTables.from_arrays(arrays, f"{stem}{name}") for name in ("latent", "hyper")}
-    return symbols | {name: arrays[f"{stem}{name}"].astype(np.int64) for name in _ROWS}
+    rows = {name: arrays[f"{stem}{name}"].astype(np.int64) for name in _ROWS}
+    return _symbol_tables(arrays, stem) | rows
+
+
+def _symbol_tables(arrays: Mapping[str, NDArray[Any]], stem: str) -> dict[str, Any]:
+    return {name: SymbolTables.from_arrays(arrays, f"{stem}{name}") for name in ("latent", "hyper")}
 
 
 def _arrays_of(tables: LatentTables, stem: str) -> dict[str, NDArray[Any]]:
-    symbols = tables.latent.to_arrays(f"{stem}latent") | tables.hyper.to_arrays(f"{stem}hyper")
-    return symbols | {f"{stem}{name}": getattr(tables, name).astype(np.int16) for name in _ROWS}
+    rows = {f"{stem}{name}": getattr(tables, name).astype(np.int16) for name in _ROWS}
+    return _symbol_arrays(tables, stem) | rows
+
+
+def _symbol_arrays(tables: LatentTables, stem: str) -> dict[str, NDArray[Any]]:
+    return tables.latent.to_arrays(f"{stem}latent") | tables.hyper.to_arrays(f"{stem}hyper")
 
 
 def between_rows(rows: I64, q_256: int) -> I64:
