@@ -385,7 +385,7 @@ def test_a_kept_group_is_coded_again_as_it_was_and_passes_gradients_on(shipped, 
             again = list(kept.coded_again(inter, noise=False))
         assert kept.pixels == 4 * 64 * 64
         for (planned, coded, at), (features, picture, its_q) in zip(coded_frames, again, strict=True):
-            torch.testing.assert_close(picture.features, coded.features, atol=1 / 255, rtol=0)  # of latents, at a boundary
+            torch.testing.assert_close(picture.features, coded.features, atol=1 / 255, rtol=0)
             torch.testing.assert_close(picture.latent_bits, coded.latent_bits, rtol=1e-3, atol=0.1)
             assert torch.equal(its_q, at)
             torch.testing.assert_close(features, planes_to_features(*group.frames[planned.time]))

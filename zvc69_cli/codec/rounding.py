@@ -23,8 +23,8 @@ I32 = NDArray[np.int32]
 # Bits that a squared error of one step is worth. By the loss alone it would be 4 to 14; but what one symbol loses, its
 # neighbours' means lose too: 40 measured best for pictures (8: +4.8 %, 14: -0.3 %, 24: -1.7 %, 40: -1.9 % against
 # nearest). What a P frame loses, all frames behind it lose; since P frames are refined, that is seen to there: 40 takes
-# 0.2 % fewer bits than the 200 before. A B frame keeps its losses to itself: 30 takes 0.6 % fewer than 20, 45 on one clip
-# 0.3 % fewer than 30 (17 frames of foreman, mobile and two clips that are not test clips, crf 18 to 38).
+# 0.2 % fewer bits than the 200 before. A B frame keeps its losses to itself: 30 takes 0.6 % fewer than 20, 45 on one
+# clip 0.3 % fewer than 30 (17 frames of foreman, mobile and two clips that are not test clips, crf 18 to 38).
 BITS_PER_SQUARED_STEP: Final = {FrameKind.I: 40.0, FrameKind.P: 40.0, FrameKind.B: 32.0}
 HIGHEST_THRESHOLD: Final = 0.95
 THRESHOLD_SIZES: Final = 6  # symbols as large as this share a threshold

@@ -107,7 +107,7 @@ class CodecSettings:
         in_presets=True,
     )
     refine: int | str = flag(
-        "4:4:0",
+        "8:4:0",
         "Steps by which latents are refined downhill on rate and distortion; each takes about as long as to decode a "
         "frame twice. One number is for every frame; I:P:B are those of each kind, of which the first are few and "
         "others are predicted from them.",
