@@ -32,9 +32,14 @@ class KeptGroup:
     """
 
     def __init__(self, group: Group, coded_frames: list[CodedFrame]) -> None:
-        self._start = group.start.latent.half(), _in_parts(group.start.planes)
+        self._start = group.start.latent.half(), _in_integers(group.start.planes, PARTS_OF_RANGE, torch.int16)
         self._frames = [
-            (planned, _in_bytes(group.frames[planned.time]), tuple(map(_in_halves, coded.motions)), q)
+            (
+                planned,
+                _in_integers(group.frames[planned.time], 255, torch.uint8),
+                tuple(map(_in_halves, coded.motions)),
+                q,
+            )
             for planned, coded, q in coded_frames
         ]
 
@@ -43,10 +48,10 @@ class KeptGroup:
     def coded_again(self, inter: InterNetwork, noise: bool = True) -> Iterator[CodedAgain]:
         """Each frame in coding order; gradients pass from frame to frame, and none to motion."""
         latent, planes = self._start
-        decoded = {0: Decoded.from_planes(latent.float(), _from_parts(planes))}
+        decoded = {0: Decoded.from_planes(latent.float(), _from_integers(planes, PARTS_OF_RANGE))}
         wanted = referred_to(planned for planned, *_ in self._frames)
         for planned, planes, halves, q in self._frames:
-            features = planes_to_features(*_from_bytes(planes))
+            features = planes_to_features(*_from_integers(planes, 255))
             motions = [Motion(*(tuple(map(Tensor.float, each)) for each in motion)) for motion in halves]
             references = [decoded[time] for time in planned.references]
             picture = inter.code_along(features, references, motions, q, noise)
@@ -57,23 +62,14 @@ class KeptGroup:
             yield CodedAgain(features, picture, q)
 
 
-def _in_bytes(planes: Planes) -> Planes:
-    y, u, v = ((plane.detach() * 255).round().to(torch.uint8) for plane in planes)
+def _in_integers(planes: Planes, top: int, kept_as: torch.dtype) -> Planes:
+    """Planes in 0..1 as whole numbers in 0..top."""
+    y, u, v = ((plane.detach() * top).round().to(kept_as) for plane in planes)
     return y, u, v
 
 
-def _from_bytes(planes: Planes) -> Planes:
-    y, u, v = (plane.float() / 255 for plane in planes)
-    return y, u, v
-
-
-def _in_parts(planes: Planes) -> Planes:
-    y, u, v = ((plane.detach() * PARTS_OF_RANGE).round().to(torch.int16) for plane in planes)
-    return y, u, v
-
-
-def _from_parts(planes: Planes) -> Planes:
-    y, u, v = (plane.float() / PARTS_OF_RANGE for plane in planes)
+def _from_integers(planes: Planes, top: int) -> Planes:
+    y, u, v = (plane.float() / top for plane in planes)
     return y, u, v
 
 

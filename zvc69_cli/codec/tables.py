@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import constriction
@@ -84,8 +85,13 @@ class SymbolTables:
     def prices(self) -> tuple[F32, int]:
         """What every symbol costs in bits, and how far it goes: float32 [rows, 2 R + 1] for -R..R, and R.
 
-        An escape costs its letter and its Golomb code; a symbol beyond R costs more than the last of these.
+        An escape costs its letter and its Golomb code; a symbol beyond R costs more than the last of these. They are
+        worked out once: whoever refines, shifts or searches by these tables is given the same array.
         """
+        return self._prices
+
+    @cached_property
+    def _prices(self) -> tuple[F32, int]:
         farthest = int(self.reach.max()) + 1
         symbols = np.arange(-farthest, farthest + 1)
         golomb = 5 + 2 * np.floor(np.log2((2 * np.abs(symbols) - (symbols > 0) >> 4) + 1))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zvc69_cli.codec.settings import CodecSettings
     from zvc69_cli.pipeline.resolve import EncodeOptions
 
-# What changes no frame's size, or nothing at all here, or all sizes alike, or those of keyframes by a few percent.
+# What changes no frame's size, or nothing at all here, or all sizes alike, or those of one kind by a few percent.
 _NOT_COMPARED: Final = ("crf", "qp", "frame_headers", "slices", "motion_search", "refine")
 
 
