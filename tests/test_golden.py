@@ -16,7 +16,7 @@ import pytest
 from tests.toy import ToyNetworks, toy_tables
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import Scheduler, first_dts, has_b_frames
+from zvc69_cli.codec.plan.gop import Scheduler, first_dts, has_b_frames
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.reader import StreamReader

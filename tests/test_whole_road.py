@@ -14,9 +14,9 @@ import zvc69_cli as zvc69
 from tests.toy import plan_of
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import Scheduler
+from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.plan.gop import Scheduler
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import Frame, FrameKind
 from zvc69_cli.measure.metrics import psnr_611
 from zvc69_cli.media.settings import InputSettings

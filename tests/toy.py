@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from engines.training.tables import gaussian_tables
-from zvc69_cli.codec.gop import PlannedFrame
-from zvc69_cli.codec.motion import CELL_SIDES
-from zvc69_cli.codec.planes import SEARCH_MARGIN
+from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
+from zvc69_cli.codec.motion.fields import CELL_SIDES
+from zvc69_cli.codec.picture.planes import SEARCH_MARGIN
+from zvc69_cli.codec.plan.gop import PlannedFrame
 from zvc69_cli.codec.settings import Q_LEVELS
-from zvc69_cli.codec.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
 from zvc69_cli.frames import FrameKind
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from engines.training.tables import SymbolCounts, fit_motion_tables, gaussian_tables
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.motion import MOTION_TABLES
+from zvc69_cli.codec.entropy.tables import CodecTables, SymbolTables
+from zvc69_cli.codec.motion.fields import MOTION_TABLES
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import CodecTables, SymbolTables
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.measure import video_bench

@@ -21,10 +21,10 @@ from engines.training.export_checks import ExportFailed
 from engines.training.export_frames import code_alone
 from engines.training.search import SEARCH_CELL, SEARCHED
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.prior import MEAN_FRACTION, IntegerPrior
+from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
-from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import Frame, VideoFormat
 from zvc69_cli.measure import intra_bench, video_bench
 from zvc69_cli.measure.bench_report import table

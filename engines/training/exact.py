@@ -3,7 +3,7 @@
 Every tensor is an integer in fixed point: a power of two as scale, one a tensor, one a row for weights. A layer is
 acc = W a + B, out = clip(floor((leaky(acc) + half) 2^-n)). The precision of a row is the largest for which
 sum |W| max|a| + |B| + half stays below 2^24: float32 then holds every partial sum exactly, whatever the order.
-The arithmetic itself is defined by zvc69_cli.codec.prior; this module chooses the integers, and trains through them.
+zvc69_cli.codec.entropy.layers defines the arithmetic. This module chooses the integers and trains through them.
 """
 
 from __future__ import annotations
@@ -33,14 +33,8 @@ from engines.training.scales import (
     SIGNIFICANCE_PER_NAT,
     SPREAD_PER_NAT,
 )
-from zvc69_cli.codec.prior import (
-    ACTIVATION_LIMIT,
-    HEAD_LIMIT,
-    HYPER_LIMIT,
-    INDEX_FRACTION,
-    MEAN_FRACTION,
-    SCALE_LEVELS,
-)
+from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
+from zvc69_cli.codec.intra.prior import HYPER_LIMIT, MEAN_FRACTION
 from zvc69_cli.codec.settings import Q_LEVELS
 
 WEIGHT_LIMIT = 2047
@@ -142,7 +136,7 @@ def scales_below(scales: Scales, stem: str) -> Scales:
 
 
 def integer_arrays(network: Network, scales: Scales, stem: str = "prior.") -> Arrays:
-    """The arrays of codec.prior, named as there; raises ValueError where a layer does not fit."""
+    """The arrays of codec.intra.prior, named as there; raises ValueError where a layer does not fit."""
     arrays: Arrays = {}
     for name, layer in _layers(network).items():
         chosen = _integers(network, name, layer, scales[name])

@@ -55,11 +55,11 @@ from engines.training.model import (
 from engines.training.stages import CALIBRATION_QS
 from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.motion import MOTION_TABLES
-from zvc69_cli.codec.prior import MEAN_FRACTION
-from zvc69_cli.codec.rate import LAMBDA_HIGH, LAMBDA_LOW
+from zvc69_cli.codec.entropy.tables import CodecTables, InterTables
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION
+from zvc69_cli.codec.motion.fields import MOTION_TABLES
+from zvc69_cli.codec.rate.quality import LAMBDA_HIGH, LAMBDA_LOW
 from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
-from zvc69_cli.codec.tables import CodecTables, InterTables
 from zvc69_cli.frames import FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, load_bundle
 from zvc69_cli.runtime.providers import choose_device

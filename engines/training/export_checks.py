@@ -18,11 +18,12 @@ from engines.training.moving import STRIDES, Samples, half_samples, moved_blocks
 from engines.training.search import EFFORTS
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.motion_prior import IntegerMotionPrior
-from zvc69_cli.codec.planes import padded_planes, quarter_samples
-from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION, IntegerPrior
+from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT
+from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION, IntegerPrior
+from zvc69_cli.codec.motion.prior import IntegerMotionPrior
+from zvc69_cli.codec.picture.planes import padded_planes, quarter_samples
 from zvc69_cli.codec.settings import Q_LEVELS, Q_UNIT, CodecSettings
-from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.runtime.bundle import load_bundle
 from zvc69_cli.runtime.providers import choose_device
@@ -109,7 +110,7 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
         known = Samples(torch.from_numpy(samples).view(1, -1) / 255, *samples.shape[1:])
         on_device = networks.quarter_samples(first[0][0, 0].numpy(), 255)
         if not np.array_equal(np.asarray(on_device), samples):
-            raise ExportFailed("the graph of quarter samples differs from codec.planes")
+            raise ExportFailed("the graph of quarter samples differs from codec.picture.planes")
         current = second[0][0, 0].numpy() / 255
         for name, effort in EFFORTS.items():
             fields = network.search(second[0] / 255, reference[0], known, effort)

@@ -6,9 +6,9 @@ import numpy as np
 
 from engines.training.data import Planes
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import PlannedFrame, Scheduler
+from zvc69_cli.codec.plan.gop import PlannedFrame, Scheduler
 from zvc69_cli.codec.quantised import QuantisedFrame
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.rate.quality import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.frames import Frame, VideoFormat
 

@@ -19,7 +19,7 @@ from engines.training.model import (
     start_log_scale,
 )
 from engines.training.motion import MotionPass
-from zvc69_cli.codec.prior import MEAN_FRACTION
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.settings import Q_LEVELS
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.runtime.bundle import load_bundle

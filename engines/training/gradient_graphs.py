@@ -1,7 +1,7 @@
 """The ONNX graphs of gradients: how the error of a decoded picture falls and rises with the latent it is made of.
 
-An encoder steps along them (codec.refinement). They are the synthesis and, node by node, its way back; the weights are
-those of the synthesis, transposed while a graph is loaded.
+An encoder steps along them (codec.intra.refinement). They are the synthesis and, node by node, its way back. The
+weights are those of the synthesis, transposed while a graph is loaded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from onnx import TensorProto
 
 from engines.training.graphs import GraphBuilder
 from engines.training.model import BRANCH_SLOPE, FEED_SLOPE
-from zvc69_cli.codec.prior import MEAN_FRACTION
-from zvc69_cli.codec.rate import CHROMA_WEIGHT_HIGH, CHROMA_WEIGHT_LOW, LUMA_WEIGHT
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION
+from zvc69_cli.codec.rate.quality import CHROMA_WEIGHT_HIGH, CHROMA_WEIGHT_LOW, LUMA_WEIGHT
 from zvc69_cli.codec.settings import Q_LEVELS
 
 LUMA_FEATURES, CHROMA_FEATURES = 64, 32

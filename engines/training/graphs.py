@@ -16,13 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.training.inter import HYPER_GAIN_INTER
 from engines.training.model import BRANCH_SLOPE, FEED_SLOPE, HYPER_GAIN
-from zvc69_cli.codec.prior import (
-    ACTIVATION_LIMIT,
-    HEAD_LIMIT,
-    HYPER_LIMIT,
-    INDEX_FRACTION,
-    SCALE_LEVELS,
-)
+from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
+from zvc69_cli.codec.intra.prior import HYPER_LIMIT
 from zvc69_cli.codec.settings import Q_LEVELS
 
 OPSET = 17
@@ -124,7 +119,7 @@ class GraphBuilder:
     def integer_convolution(
         self, name: str, x: str, *, slope: float = 1.0, limit: int = ACTIVATION_LIMIT
     ) -> str:
-        """codec.prior.IntegerConv carried in float32."""
+        """codec.intra.prior.IntegerConv carried in float32."""
         weight_shape = self._stored[f"{name}.weight"].shape
         depthwise = len(weight_shape) == 3
         out = weight_shape[0]

@@ -16,8 +16,8 @@ from engines.training.model import (
     round_through,
 )
 from engines.training.motion import no_motion
-from zvc69_cli.codec.gop import I_Q, LAYER_Q
-from zvc69_cli.codec.planes import SAMPLE_PARTS
+from zvc69_cli.codec.picture.planes import SAMPLE_PARTS
+from zvc69_cli.codec.plan.gop import I_Q, LAYER_Q
 from zvc69_cli.codec.settings import Q_LEVELS
 
 PARTS_OF_RANGE = 255 * SAMPLE_PARTS  # of a sample of 8 bits, which training has

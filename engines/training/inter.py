@@ -26,7 +26,7 @@ from engines.training.model import (
 from engines.training.motion import VECTOR_LIMIT, CodedMotion, Motion, MotionPrior, code_motion, scaled_motion
 from engines.training.moving import Samples, half_samples, quarter_samples, warp_planes
 from engines.training.search import MotionSearch
-from zvc69_cli.codec.rate import VECTOR_SHARE
+from zvc69_cli.codec.rate.quality import VECTOR_SHARE
 from zvc69_cli.frames import FrameKind
 
 Planes = tuple[Tensor, Tensor, Tensor]

@@ -24,7 +24,7 @@ from engines.training.moving import STRIDES
 from engines.training.sample_graphs import samples_graph
 from engines.training.search import EFFORTS
 from engines.training.search_graphs import STEM, search_graph
-from zvc69_cli.codec.prior import HEAD_LIMIT
+from zvc69_cli.codec.entropy.layers import HEAD_LIMIT
 
 GraphFactory = Callable[[str], GraphBuilder]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engines.training.data import PixelPool
 from engines.training.model import planes_to_features
-from zvc69_cli.codec.rate import PLANE_WEIGHTS
+from zvc69_cli.codec.rate.quality import PLANE_WEIGHTS
 
 BATCHES, BATCH, SIDE = 20, 32, 256
 

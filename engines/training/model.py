@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engines.training.scales import SCALE_HIGH, SCALE_LOW
-from zvc69_cli.codec.rate import (
+from zvc69_cli.codec.rate.quality import (
     CHROMA_WEIGHT_HIGH,
     CHROMA_WEIGHT_LOW,
     LAMBDA_HIGH,

@@ -1,6 +1,6 @@
 """Motion: coded on three grids in quarter pels, where it pays.
 
-A field is [B, 2, h, w], (x, y), in whole quarter pels. What integers do here is defined by zvc69_cli.codec.motion;
+A field is [B, 2, h, w], (x, y), in whole quarter pels. zvc69_cli.codec.motion.fields defines the integer arithmetic;
 this module computes the same in float tensors, with gradients.
 """
 

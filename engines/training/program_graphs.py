@@ -1,8 +1,9 @@
 """The ONNX graphs of what lies between frames, symbols and networks, for devices with a memory of their own.
 
-codec.planes, codec.quantised and codec.dpb, node by node and exact. They hold no weights and belong to the program, not
-to a bundle: `python -m engines.training.program_graphs` writes them into zvc69_cli/runtime/graphs. With them samples
-travel as the 8 or 16 bits that they are, symbols as 16, and everything made of them stays on the device.
+codec.picture.planes, codec.quantised and codec.picture.references, node by node and exact. They hold no weights and
+belong to the program, not to a bundle: `python -m engines.training.program_graphs` writes them into
+zvc69_cli/runtime/graphs. With them samples travel as the 8 or 16 bits that they are, symbols as 16, and everything
+made of them stays on the device.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from onnx import TensorProto
 
 from engines.training.graphs import GraphBuilder
 from engines.training.motion_graphs import sliced
-from zvc69_cli.codec.entropy import SYMBOL_LIMIT
-from zvc69_cli.codec.planes import SAMPLE_PARTS
-from zvc69_cli.codec.prior import ACTIVATION_LIMIT, MEAN_FRACTION
-from zvc69_cli.codec.rate import PLANE_WEIGHTS
-from zvc69_cli.codec.rounding import THRESHOLD_SIZES
+from zvc69_cli.codec.entropy.coder import SYMBOL_LIMIT
+from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION
+from zvc69_cli.codec.intra.rounding import THRESHOLD_SIZES
+from zvc69_cli.codec.picture.planes import SAMPLE_PARTS
+from zvc69_cli.codec.rate.quality import PLANE_WEIGHTS
 from zvc69_cli.runtime.places import program_graphs_folder
 
 PLANES: Final = ("y", "u", "v")
@@ -78,7 +80,7 @@ def continued_graph(builder: GraphBuilder) -> onnx.ModelProto:
 
 
 def picture_error_graph(builder: GraphBuilder) -> onnx.ModelProto:
-    """Padded planes in 0..1, others of whole samples, one over the largest there can be -> codec.skipping's error."""
+    """codec.picture.skipping's error of padded planes in 0..1 and others of whole samples, given 1 / peak."""
     sources = [builder.input(name, (1, 1, f"{name}_height", f"{name}_width")) for name in PLANES]
     shown = [builder.input(f"{name}_shown", (1, 1, f"{name}_height", f"{name}_width")) for name in PLANES]
     unit = builder.input("unit", (1,))
@@ -143,7 +145,7 @@ def rounded_graph(builder: GraphBuilder) -> onnx.ModelProto:
 
 
 def _rounded(builder: GraphBuilder, latent: str, means: str, indexes: str) -> str:
-    """codec.rounding.Rounding.symbols, as floats; its thresholds and the first table that codes anything are inputs."""
+    """codec.intra.rounding.Rounding.symbols as floats; inputs: thresholds, and the first table that codes anything."""
     thresholds = builder.input("thresholds", ("tables", THRESHOLD_SIZES))
     skip_below = builder.input("skip_below", (1,), TensorProto.INT64)
     residual = builder.node("Sub", latent, builder.node("Mul", means, builder.constant(1 / MEAN_FRACTION)))
@@ -167,7 +169,7 @@ def _decoded(builder: GraphBuilder, symbols: str, means: str) -> str:
 
 
 def prior_extra_graph(builder: GraphBuilder) -> onnx.ModelProto:
-    """The latents of the first and the last reference, and codec.dpb.motion_extra -> codec.dpb.prior_extra."""
+    """codec.picture.references.prior_extra from the latents of the first and the last reference, and motion_extra."""
     latents = [builder.clip(builder.input(name, _LATENT), ACTIVATION_LIMIT) for name in ("first", "last")]
     motion = builder.input("motion", (1, "planes", "height", "width"))
     builder.node("Concat", *latents, motion, axis=1, output="extra")

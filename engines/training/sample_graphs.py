@@ -1,4 +1,4 @@
-"""The ONNX graph of a reference's quarter samples: codec.planes.quarter_samples, node by node and exact."""
+"""The ONNX graph of a reference's quarter samples: codec.picture.planes.quarter_samples, node by node and exact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engines.training.graphs import GraphBuilder
 from engines.training.motion_graphs import PEAK, cut, sliced, times
 from engines.training.moving import HALF_SUM, HALF_TAPS, MARGIN
 
-SEARCH_BLOCK = 64  # codec.planes.SEARCH_BLOCK: the sides of what is searched are multiples
+SEARCH_BLOCK = 64  # codec.picture.planes.SEARCH_BLOCK: the sides of what is searched are multiples
 
 
 def samples_graph(builder: GraphBuilder) -> onnx.ModelProto:

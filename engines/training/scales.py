@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
+from zvc69_cli.codec.entropy.layers import INDEX_FRACTION, SCALE_LEVELS
 
 # Of motion's heads: integers in a nat of log odds and of log spread, and the log spreads that are told apart.
 SIGNIFICANCE_PER_NAT, SPREAD_PER_NAT = 16.0, 36.0

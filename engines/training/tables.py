@@ -12,8 +12,8 @@ from engines.training.scales import (
     SPREAD_PER_NAT,
     scale_of_index,
 )
-from zvc69_cli.codec.prior import INDEX_FRACTION, SCALE_LEVELS
-from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
+from zvc69_cli.codec.entropy.layers import INDEX_FRACTION, SCALE_LEVELS
+from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, SymbolTables
 
 PRIOR_STRENGTH = 200.0  # symbols that the Gaussian counts for beside those that were seen
 TAIL = 2**-18  # mass on each side that is left to the escape

@@ -119,10 +119,10 @@ def test_profile_prints_tables(here):
         ("read", [("media.demux", "__iter__")], "read"),
         ("read", [("media.demux", "_frame"), ("media.pictures", "planes")], "convert"),
         ("quantise", [("codec.encoder", "code"), ("pipeline.timed", "analyse_inter")], "analyse"),
-        ("quantise", [("codec.encoder", "code"), ("codec.rounding", "rounded")], "arithmetic"),
-        ("quantise", [("codec.motion_search", "chooser"), ("pipeline.timed", "search")], "search"),
+        ("quantise", [("codec.encoder", "code"), ("codec.intra.rounding", "rounded")], "arithmetic"),
+        ("quantise", [("codec.motion.search", "chooser"), ("pipeline.timed", "search")], "search"),
         ("pack", [("codec.encoder", "pack")], "entropy"),
-        ("parse", [("codec.decoder", "parse"), ("codec.entropy", "read")], "entropy"),
+        ("parse", [("codec.decoder", "parse"), ("codec.entropy.coder", "read")], "entropy"),
         ("write", [("container.writer", "write_packet")], "write"),
         ("write", [], "write"),
     ],
@@ -133,7 +133,7 @@ def test_a_place_in_the_program_belongs_to_one_sort_of_work(stage, stack, part):
 
 def test_the_flame_picture_adds_up():
     samples = Samples()
-    samples.add("pack", (("codec.encoder", "pack"), ("codec.entropy", "pack_string")), 2.0)
+    samples.add("pack", (("codec.encoder", "pack"), ("codec.entropy.coder", "pack_string")), 2.0)
     samples.add("pack", (("codec.encoder", "pack"),), 1.0)
     samples.add("read", (), 1.0)
     root = flame_of("encode", samples)

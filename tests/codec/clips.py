@@ -7,7 +7,7 @@ import numpy as np
 from tests.toy import ToyNetworks, toy_tables
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import Scheduler
+from zvc69_cli.codec.plan.gop import Scheduler
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.frames import Frame
 

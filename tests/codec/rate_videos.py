@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zvc69_cli.codec.gop import Scheduler, usual_q
-from zvc69_cli.codec.pass_log import PassFrame, PassLog
-from zvc69_cli.codec.rate import smaller_q_256
-from zvc69_cli.codec.rate_model import RateClass, SizeModel, class_of, curve
-from zvc69_cli.codec.rate_settings import RateSettings
-from zvc69_cli.codec.rate_target import RateTarget
-from zvc69_cli.codec.ratecontrol import CodedSize, RateControl
+from zvc69_cli.codec.plan.gop import Scheduler, usual_q
+from zvc69_cli.codec.rate.control import CodedSize, RateControl
+from zvc69_cli.codec.rate.model import RateClass, SizeModel, class_of, curve
+from zvc69_cli.codec.rate.pass_log import PassFrame, PassLog
+from zvc69_cli.codec.rate.quality import smaller_q_256
+from zvc69_cli.codec.rate.settings import RateSettings
+from zvc69_cli.codec.rate.target import RateTarget
+from zvc69_cli.codec.rate.vbv import COMPACT_HEADER_BYTES, BufferWatch
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.vbv import COMPACT_HEADER_BYTES, BufferWatch
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 
 VIDEO = VideoFormat(width=64, height=48, time_base=Fraction(1, 25), frame_rate=Fraction(25))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.codec.test_gop import VIDEO, frame, kinds
 from tests.codec.test_scenecut import texture
-from zvc69_cli.codec.gop import Scheduler
+from zvc69_cli.codec.plan.gop import Scheduler
 from zvc69_cli.codec.settings import CodecSettings
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from tests.codec.clips import make_frame, pair
 from tests.toy import plan_of, toy_tables
-from zvc69_cli.codec.channel_shifts import FARTHEST, SHIFT_TABLES, ShiftChooser, shift_rows, shifted
-from zvc69_cli.codec.entropy import Pass, pack_string
-from zvc69_cli.codec.payload import unpack_sections
+from zvc69_cli.codec.entropy.coder import Pass, pack_string
+from zvc69_cli.codec.entropy.payload import unpack_sections
+from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, SymbolTables
+from zvc69_cli.codec.intra.channel_shifts import FARTHEST, SHIFT_TABLES, ShiftChooser, shift_rows, shifted
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import TOTAL_FREQUENCY, SymbolTables
 from zvc69_cli.frames import VideoFormat
 
 LATENT = SymbolTables(toy_tables().latent.rows, 10)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from zvc69_cli.codec.complexity import MOST_Q, OCTAVE_Q, evened
-from zvc69_cli.codec.rate_model import Expected, RateClass
+from zvc69_cli.codec.plan.complexity import MOST_Q, OCTAVE_Q, evened
+from zvc69_cli.codec.rate.model import Expected, RateClass
 
 BASE = 30.0
 GROUP = ((RateClass.P, 0.0), (RateClass.B, -8.0), (RateClass.B_DEEP, -13.0), (RateClass.B_DEEP, -13.0))

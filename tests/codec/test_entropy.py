@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from tests.codec.reference_coder import reference_words
 from tests.toy import toy_tables
-from zvc69_cli.codec.entropy import SYMBOL_LIMIT, BrokenString, Pass, StringReader, StringWriter, pack_string
-from zvc69_cli.codec.tables import MAX_REACH, TOTAL_FREQUENCY, SymbolTables, between_rows
-from zvc69_cli.codec.varint import VarintError, pack_varint, unpack_varint
+from zvc69_cli.codec.entropy.coder import (
+    SYMBOL_LIMIT,
+    BrokenString,
+    Pass,
+    StringReader,
+    StringWriter,
+    pack_string,
+)
+from zvc69_cli.codec.entropy.tables import MAX_REACH, TOTAL_FREQUENCY, SymbolTables, between_rows
+from zvc69_cli.codec.entropy.varint import VarintError, pack_varint, unpack_varint
 
 TABLES = toy_tables().latent
 SKIPPING = SymbolTables(TABLES.rows, 10)

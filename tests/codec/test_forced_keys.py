@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zvc69_cli.codec.forced_keys import ForcedKeys, ForcedKeyWatch
+from zvc69_cli.codec.plan.forced_keys import ForcedKeys, ForcedKeyWatch
 from zvc69_cli.errors import UsageError
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from zvc69_cli.codec.gop import (
+from zvc69_cli.codec.plan.gop import (
     I_Q,
     LAYER_Q,
     SLOTS,
@@ -21,7 +21,7 @@ from zvc69_cli.codec.gop import (
     min_keyint,
     reorder_delay,
 )
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.rate.quality import base_q_256
 from zvc69_cli.codec.settings import MAX_Q, CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat

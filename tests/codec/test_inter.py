@@ -23,13 +23,13 @@ from tests.codec.clips import (
     still_clip,
 )
 from tests.toy import ToyIntraNetworks, ToyNetworks, plan_of, toy_intra_tables
-from zvc69_cli.codec.dpb import EmptySlot, Slots
-from zvc69_cli.codec.motion import grid_sizes
-from zvc69_cli.codec.motion_search import worth
-from zvc69_cli.codec.planes import latent_size, quarter_samples, search_plane
-from zvc69_cli.codec.rate import error_price
+from zvc69_cli.codec.motion.fields import grid_sizes
+from zvc69_cli.codec.motion.search import worth
+from zvc69_cli.codec.picture.planes import latent_size, quarter_samples, search_plane
+from zvc69_cli.codec.picture.references import EmptySlot, Slots
+from zvc69_cli.codec.picture.skipping import LEAST_BITS, pays_to_skip, picture_error
+from zvc69_cli.codec.rate.quality import error_price
 from zvc69_cli.codec.settings import MAX_Q, CodecSettings
-from zvc69_cli.codec.skipping import LEAST_BITS, pays_to_skip, picture_error
 from zvc69_cli.errors import DamagedPacket, MissingReference, SymbolMismatch
 from zvc69_cli.frames import FrameKind, VideoFormat
 

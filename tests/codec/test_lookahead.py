@@ -9,11 +9,11 @@ import pytest
 
 from tests.codec.test_gop import VIDEO, frame
 from tests.codec.test_scenecut import texture
-from zvc69_cli.codec.gop import Scheduler
-from zvc69_cli.codec.lookahead import FrameCosts, Lookahead, Prediction, predict_blocks
-from zvc69_cli.codec.propagation import MOST_WORTH_Q, preferences, worths
-from zvc69_cli.codec.rate_model import Demand, Expected, RateClass, SizeModel, base_for, curve
-from zvc69_cli.codec.scenecut import intra_errors
+from zvc69_cli.codec.plan.gop import Scheduler
+from zvc69_cli.codec.plan.lookahead import FrameCosts, Lookahead, Prediction, predict_blocks
+from zvc69_cli.codec.plan.propagation import MOST_WORTH_Q, preferences, worths
+from zvc69_cli.codec.plan.scenecut import intra_errors
+from zvc69_cli.codec.rate.model import Demand, Expected, RateClass, SizeModel, base_for, curve
 from zvc69_cli.codec.settings import CodecSettings
 
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from tests.codec.clips import NETWORKS, TABLES, moving_clip, pair, scheduled
 from tests.codec.reference_motion import decode_motion, timed
-from zvc69_cli.codec.dpb import ReferenceState, first_prediction, prior_extra, second_prediction
-from zvc69_cli.codec.entropy import BrokenString, Pass, StringReader, pack_string
-from zvc69_cli.codec.motion import (
+from zvc69_cli.codec.entropy.coder import BrokenString, Pass, StringReader, pack_string
+from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT
+from zvc69_cli.codec.entropy.tables import CodecTables, InterTables, SymbolTables
+from zvc69_cli.codec.motion.coding import MotionReader, code_motion
+from zvc69_cli.codec.motion.fields import (
     FIELD_LIMIT,
     FIRST_CHANNELS,
     SECOND_CHANNELS,
@@ -32,11 +34,9 @@ from zvc69_cli.codec.motion import (
     second_inputs,
     time_ratio,
 )
-from zvc69_cli.codec.motion_coding import MotionReader, code_motion
-from zvc69_cli.codec.motion_prior import IntegerMotionPrior, motion_stem
-from zvc69_cli.codec.prior import ACTIVATION_LIMIT, HEAD_LIMIT
+from zvc69_cli.codec.motion.prior import IntegerMotionPrior, motion_stem
+from zvc69_cli.codec.picture.references import ReferenceState, first_prediction, prior_extra, second_prediction
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import CodecTables, InterTables, SymbolTables
 from zvc69_cli.frames import FrameKind, VideoFormat
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.codec.clips import TABLES
 from tests.toy import ToyNetworks
-from zvc69_cli.codec.motion import CELL_SIDES
-from zvc69_cli.codec.motion_search import NEIGHBOUR_ROUNDS, MotionWeigher
-from zvc69_cli.codec.planes import quarter_samples
+from zvc69_cli.codec.motion.fields import CELL_SIDES
+from zvc69_cli.codec.motion.search import NEIGHBOUR_ROUNDS, MotionWeigher
+from zvc69_cli.codec.picture.planes import quarter_samples
 from zvc69_cli.frames import FrameKind
 
 SIDE = 128

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zvc69_cli.codec.pass_log import PassFrame, end_line, frame_line, head_line, parse_pass_log
+from zvc69_cli.codec.rate.pass_log import PassFrame, end_line, frame_line, head_line, parse_pass_log
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zvc69_cli.codec.motion import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
-from zvc69_cli.codec.motion_prior import IntegerMotionPrior
-from zvc69_cli.codec.prior import ACTIVATION_LIMIT, INTER_STEM, INTRA_STEM, IntegerConv, IntegerPrior
-from zvc69_cli.codec.tables import CodecTables
+from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, IntegerConv
+from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.intra.prior import INTER_STEM, INTRA_STEM, IntegerPrior
+from zvc69_cli.codec.motion.fields import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
+from zvc69_cli.codec.motion.prior import IntegerMotionPrior
 from zvc69_cli.runtime.bundle import find_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import load_networks

@@ -10,7 +10,7 @@ import pytest
 from tests.codec.rate_videos import VIDEO
 from tests.toy import ToyNetworks, plan_of, toy_tables
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.rate import base_q_256, crf_at, smaller_q_256
+from zvc69_cli.codec.rate.quality import base_q_256, crf_at, smaller_q_256
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.frames import Frame
 

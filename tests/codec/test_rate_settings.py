@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zvc69_cli.codec.rate_settings import RateSettings, check_rate
+from zvc69_cli.codec.rate.settings import RateSettings, check_rate
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
 

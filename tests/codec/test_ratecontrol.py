@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.codec import rate_videos
 from tests.codec.rate_videos import Scenes, run
-from zvc69_cli.codec.pass_log import PassLog
+from zvc69_cli.codec.rate.pass_log import PassLog
 from zvc69_cli.errors import UsageError
 
 TEN_SECONDS = 250
@@ -135,8 +135,8 @@ def test_a_size_is_met_as_a_rate_is():
 
 def test_a_size_of_a_video_of_unknown_length_is_refused():
     with pytest.raises(UsageError, match="length of the input"):
-        from zvc69_cli.codec.rate_settings import RateSettings
-        from zvc69_cli.codec.rate_target import RateTarget
+        from zvc69_cli.codec.rate.settings import RateSettings
+        from zvc69_cli.codec.rate.target import RateTarget
 
         RateTarget.of(RateSettings(target_size="1M"), None)
 

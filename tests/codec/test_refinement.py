@@ -7,8 +7,8 @@ import pytest
 
 from tests.codec.clips import NETWORKS, TABLES, moving_clip, pair, same_frames, scheduled
 from tests.toy import ToyNetworks
-from zvc69_cli.codec.rate import error_price
-from zvc69_cli.codec.refinement import DECAY, FIRST_LENGTH, Refinement
+from zvc69_cli.codec.intra.refinement import DECAY, FIRST_LENGTH, Refinement
+from zvc69_cli.codec.rate.quality import error_price
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind, VideoFormat

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zvc69_cli.codec.rounding import BITS_PER_SQUARED_STEP, Rounding, dead_zone_thresholds
-from zvc69_cli.codec.tables import CodecTables
+from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.intra.rounding import BITS_PER_SQUARED_STEP, Rounding, dead_zone_thresholds
 from zvc69_cli.frames import FrameKind
 from zvc69_cli.runtime.bundle import find_bundle
 

@@ -15,7 +15,7 @@ from tests.codec.clips import NETWORKS, TABLES, make_frame, pair
 from tests.toy import ToyNetworks, plan_of
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.payload import (
+from zvc69_cli.codec.entropy.payload import (
     BrokenPayload,
     MotionSection,
     Sections,
@@ -25,11 +25,11 @@ from zvc69_cli.codec.payload import (
     slice_rows,
     unpack_sections,
 )
-from zvc69_cli.codec.planes import SAMPLE_PARTS, cropped_frame, hyper_size, latent_size, padded_planes
+from zvc69_cli.codec.entropy.tables import SymbolTables
+from zvc69_cli.codec.picture.planes import SAMPLE_PARTS, cropped_frame, hyper_size, latent_size, padded_planes
 from zvc69_cli.codec.quantised import checkerboard
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.rate.quality import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.tables import SymbolTables
 from zvc69_cli.errors import DamagedPacket, SymbolMismatch, UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 

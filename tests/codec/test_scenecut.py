@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zvc69_cli.codec.scenecut import MOST_SAMPLES, SceneCuts, small_picture
+from zvc69_cli.codec.plan.scenecut import MOST_SAMPLES, SceneCuts, small_picture
 
 
 def texture(seed, height=96, width=128, peak=255):

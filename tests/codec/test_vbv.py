@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from zvc69_cli.codec.vbv import Buffer, BufferWatch, ceilings
+from zvc69_cli.codec.rate.vbv import Buffer, BufferWatch, ceilings
 
 BUFFER = Buffer(size_bits=1000, rate_bps=1000, initial_bits=900)
 

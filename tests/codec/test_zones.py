@@ -6,11 +6,11 @@ import pytest
 
 from tests.codec.rate_videos import BASE_Q_256, VIDEO
 from tests.codec.test_gop import frame
-from zvc69_cli.codec.gop import Scheduler
-from zvc69_cli.codec.rate_target import RateTarget
-from zvc69_cli.codec.ratecontrol import RateControl
+from zvc69_cli.codec.plan.gop import Scheduler
+from zvc69_cli.codec.rate.control import RateControl
+from zvc69_cli.codec.rate.target import RateTarget
+from zvc69_cli.codec.rate.zones import ForcedFrame, FrameOrders, parse_qpfile, parse_zones
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.zones import ForcedFrame, FrameOrders, parse_qpfile, parse_zones
 from zvc69_cli.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.rate.quality import base_q_256
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.measure.quality_ladder import MULTIPLIERS, TOP_CRF, ladder, main, rows
 from zvc69_cli.pipeline.estimate import SCHEMA, measured_bits

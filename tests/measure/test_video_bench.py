@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.pipeline.engines import ToyEngines, write_y4m
-from zvc69_cli.codec.payload import MotionSection, Sections, pack_sections
-from zvc69_cli.codec.rate_settings import RateSettings
+from zvc69_cli.codec.entropy.payload import MotionSection, Sections, pack_sections
+from zvc69_cli.codec.rate.settings import RateSettings
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind, Packet

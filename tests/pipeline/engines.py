@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.toy import HYPER_CHANNELS, LATENT_CHANNELS, ToyNetworks, toy_tables
-from zvc69_cli.codec.gop import Scheduler
+from zvc69_cli.codec.plan.gop import Scheduler
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UnknownBundle
 from zvc69_cli.frames import Frame

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from tests.codec.clips import moving_clip, scheduled
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.pictures import PictureExchange, continued
-from zvc69_cli.codec.planes import SAMPLE_PARTS, padded_planes, search_plane
+from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.intra.rounding import Rounding
+from zvc69_cli.codec.picture.exchange import PictureExchange, continued
+from zvc69_cli.codec.picture.planes import SAMPLE_PARTS, padded_planes, search_plane
+from zvc69_cli.codec.picture.skipping import picture_error
 from zvc69_cli.codec.quantised import checkerboard, decoded_latent, known_half, merged_indexes
-from zvc69_cli.codec.rounding import Rounding
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.skipping import picture_error
-from zvc69_cli.codec.tables import CodecTables
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import PROGRAM_GRAPHS, find_bundle
 from zvc69_cli.runtime.providers import choose_device

@@ -44,10 +44,10 @@ from engines.training.moving import half_samples, moved_blocks, quarter_samples,
 from engines.training.program_graphs import program_graphs  # noqa: E402
 from engines.training.search import MotionSearch  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_motion_tables  # noqa: E402
-from zvc69_cli.codec import motion as codec_motion  # noqa: E402
-from zvc69_cli.codec import planes as codec_planes  # noqa: E402
-from zvc69_cli.codec.motion_prior import IntegerMotionPrior  # noqa: E402
-from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
+from zvc69_cli.codec.intra.prior import IntegerPrior  # noqa: E402
+from zvc69_cli.codec.motion import fields as codec_motion  # noqa: E402
+from zvc69_cli.codec.motion.prior import IntegerMotionPrior  # noqa: E402
+from zvc69_cli.codec.picture import planes as codec_planes  # noqa: E402
 from zvc69_cli.runtime.bundle import PROGRAM_GRAPHS, find_bundle  # noqa: E402
 from zvc69_cli.runtime.places import program_graphs_folder  # noqa: E402
 

@@ -34,7 +34,7 @@ from engines.training.model import (  # noqa: E402
 from engines.training.muon import Muon  # noqa: E402
 from engines.training.soap import Soap  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables  # noqa: E402
-from zvc69_cli.codec.prior import IntegerPrior  # noqa: E402
+from zvc69_cli.codec.intra.prior import IntegerPrior  # noqa: E402
 from zvc69_cli.codec.settings import Q_LEVELS  # noqa: E402
 from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
 

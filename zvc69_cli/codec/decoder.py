@@ -8,7 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from zvc69_cli.codec.dpb import (
+from zvc69_cli.codec.entropy.coder import BrokenString, StringReader
+from zvc69_cli.codec.entropy.payload import BrokenPayload, MotionSection, unpack_sections
+from zvc69_cli.codec.entropy.tables import CodecTables, InterTables
+from zvc69_cli.codec.intra.latent import (
+    LatentReader,
+    code_latent,
+    inter_prior,
+    intra_prior,
+    read_hyper,
+    whole_hyper,
+)
+from zvc69_cli.codec.motion.coding import MotionReader, code_motion
+from zvc69_cli.codec.networks import Networks, Picture
+from zvc69_cli.codec.picture.exchange import PictureExchange
+from zvc69_cli.codec.picture.planes import hyper_size, latent_size
+from zvc69_cli.codec.picture.reconstruct import predict_picture, synthesise
+from zvc69_cli.codec.picture.references import (
     REFERENCE_COUNTS,
     Claim,
     EmptySlot,
@@ -17,25 +33,9 @@ from zvc69_cli.codec.dpb import (
     in_order,
     state_of,
 )
-from zvc69_cli.codec.entropy import BrokenString, StringReader
-from zvc69_cli.codec.gop import SLOTS
-from zvc69_cli.codec.latent_coding import (
-    LatentReader,
-    code_latent,
-    inter_prior,
-    intra_prior,
-    read_hyper,
-    whole_hyper,
-)
-from zvc69_cli.codec.motion_coding import MotionReader, code_motion
-from zvc69_cli.codec.networks import Networks, Picture
-from zvc69_cli.codec.payload import BrokenPayload, MotionSection, unpack_sections
-from zvc69_cli.codec.pictures import PictureExchange
-from zvc69_cli.codec.planes import hyper_size, latent_size
+from zvc69_cli.codec.plan.gop import SLOTS
 from zvc69_cli.codec.quantised import CodedMotion, QuantisedFrame, skipped_frame
-from zvc69_cli.codec.reconstruct import predict_picture, synthesise
 from zvc69_cli.codec.settings import MAX_Q
-from zvc69_cli.codec.tables import CodecTables, InterTables
 from zvc69_cli.errors import DamagedPacket, MissingReference, SymbolMismatch
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 

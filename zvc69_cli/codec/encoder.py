@@ -10,7 +10,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zvc69_cli.codec.dpb import (
+from zvc69_cli.codec.entropy.packing import Packer
+from zvc69_cli.codec.entropy.tables import CodecTables, LatentTables
+from zvc69_cli.codec.intra.latent import (
+    CodedLatent,
+    LatentPrior,
+    inter_prior,
+    intra_prior,
+    quantise_latent,
+    whole_hyper,
+)
+from zvc69_cli.codec.intra.prior import HYPER_LIMIT
+from zvc69_cli.codec.intra.refinement import Refinement
+from zvc69_cli.codec.intra.rounding import Rounding
+from zvc69_cli.codec.motion.coding import Choose, as_expected, code_motion
+from zvc69_cli.codec.motion.fields import PRECISIONS
+from zvc69_cli.codec.motion.search import MotionWeigher
+from zvc69_cli.codec.networks import F32, Networks, Picture, Tensor
+from zvc69_cli.codec.picture.exchange import PictureExchange
+from zvc69_cli.codec.picture.planes import check_frame, quarter_samples, search_plane
+from zvc69_cli.codec.picture.reconstruct import predict_picture, synthesise
+from zvc69_cli.codec.picture.references import (
     REFERENCE_COUNTS,
     Claim,
     EmptySlot,
@@ -19,31 +39,11 @@ from zvc69_cli.codec.dpb import (
     in_order,
     state_of,
 )
-from zvc69_cli.codec.gop import PlannedFrame
-from zvc69_cli.codec.latent_coding import (
-    CodedLatent,
-    LatentPrior,
-    inter_prior,
-    intra_prior,
-    quantise_latent,
-    whole_hyper,
-)
-from zvc69_cli.codec.motion import PRECISIONS
-from zvc69_cli.codec.motion_coding import Choose, as_expected, code_motion
-from zvc69_cli.codec.motion_search import MotionWeigher
-from zvc69_cli.codec.networks import F32, Networks, Picture, Tensor
-from zvc69_cli.codec.packing import Packer
-from zvc69_cli.codec.pictures import PictureExchange
-from zvc69_cli.codec.planes import check_frame, quarter_samples, search_plane
-from zvc69_cli.codec.prior import HYPER_LIMIT
+from zvc69_cli.codec.picture.skipping import pays_to_skip, same_picture
+from zvc69_cli.codec.plan.gop import PlannedFrame
 from zvc69_cli.codec.quantised import I32, QuantisedFrame, skipped_frame
-from zvc69_cli.codec.rate import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
-from zvc69_cli.codec.reconstruct import predict_picture, synthesise
-from zvc69_cli.codec.refinement import Refinement
-from zvc69_cli.codec.rounding import Rounding
+from zvc69_cli.codec.rate.quality import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
 from zvc69_cli.codec.settings import SPARSE_SEARCH, CodecSettings
-from zvc69_cli.codec.skipping import pays_to_skip, same_picture
-from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 
 
@@ -53,7 +53,7 @@ class _Reference:
 
     picture       padded planes, as every decoder has them
     source        the frame that was to be coded
-    q_256, error  of the frame that was coded and whose picture this is, itself or one before it (codec.skipping)
+    q_256, error  of the coded frame whose picture this is: itself, or one before it (codec.picture.skipping)
     samples       of the picture's luma, for the search
     """
 

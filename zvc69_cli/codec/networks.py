@@ -27,7 +27,7 @@ Picture = tuple[Tensor, Tensor, Tensor]  # y, u and v
 
 
 class PriorOutput(Protocol):
-    """codec.prior.Prediction as a backend yields it."""
+    """codec.intra.prior.Prediction as a backend yields it."""
 
     @property
     def means(self) -> Tensor:
@@ -43,7 +43,7 @@ class PriorOutput(Protocol):
 
 
 class RoundingRule(Protocol):
-    """codec.rounding.Rounding, as far as a device needs it."""
+    """codec.intra.rounding.Rounding, as far as a device needs it."""
 
     @property
     def thresholds(self) -> F32: ...
@@ -73,7 +73,7 @@ class Networks(Protocol):
         """Whether arrays lie where the networks run: the next nine are asked then, and not what they stand for."""
 
     def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
-        """codec.planes.padded_planes of a frame's samples, to that height and width of luma."""
+        """codec.picture.planes.padded_planes of a frame's samples, to that height and width of luma."""
 
     def give(
         self, picture: Picture, size: tuple[int, int], chroma: tuple[int, int], bit_depth: int
@@ -81,7 +81,7 @@ class Networks(Protocol):
         """The upper left of planes in parts of a sample, rounded: rows and columns of luma, then of chroma."""
 
     def picture_error(self, source: Picture, decoded: Picture, peak: int) -> float:
-        """codec.skipping.picture_error, but for the last bits of a sum."""
+        """codec.picture.skipping.picture_error, but for the last bits of a sum."""
 
     def continued(self, plane: Tensor, height: int, width: int) -> Tensor:
         """A plane continued to that size by its last column and row."""
@@ -93,10 +93,10 @@ class Networks(Protocol):
         """codec.quantised.decoded_latent."""
 
     def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
-        """codec.dpb.prior_extra, of the references' latents and codec.dpb.motion_extra."""
+        """codec.picture.references.prior_extra, of the references' latents and motion_extra."""
 
     def rounded_half(self, latent: Tensor, first: PriorOutput, rule: RoundingRule) -> tuple[Tensor, Tensor]:
-        """The symbols of a first pass, 0 elsewhere, and what the second one is given; by codec.rounding.Rounding.
+        """The symbols of a first pass, 0 elsewhere, and what the second one is given; by codec.intra.rounding.Rounding.
 
         latent  [C, h, w] in steps, as `analyse` yields it
         """
@@ -117,10 +117,10 @@ class Networks(Protocol):
         """
 
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
-        """codec.prior.IntegerPrior.first, equal to it in every element."""
+        """codec.intra.prior.IntegerPrior.first, equal to it in every element."""
 
     def predict_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        """codec.prior.IntegerPrior.second, equal to it in every element; `state` of the result is the one given."""
+        """codec.intra.prior.IntegerPrior.second, equal in every element; `state` of the result is the given one."""
 
     def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
         """Planes [H, W] and twice [H/2, W/2] of whole numbers in 0..peak.
@@ -153,16 +153,16 @@ class Networks(Protocol):
         """Where blocks of 32, 16 and 8 samples of a picture lie in another: whole numbers of quarter samples.
 
         y        [H', W'] in 0..1, sides multiples of 64
-        samples  codec.planes.quarter_samples of the other
+        samples  codec.picture.planes.quarter_samples of the other
         effort   CodecSettings.motion_search
         """
 
     @property
     def makes_samples(self) -> bool:
-        """Whether `quarter_samples` is to be asked, and not codec.planes."""
+        """Whether `quarter_samples` is to be asked, and not codec.picture.planes."""
 
     def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
-        """codec.planes.quarter_samples of a plane that lies where the networks run, continued as by `search_plane`.
+        """codec.picture.planes.quarter_samples of a plane where the networks run, continued as by `search_plane`.
 
         y  [H, W], whole numbers in 0..peak
         """
@@ -171,12 +171,12 @@ class Networks(Protocol):
         """Mean squared error of each cell [rows, columns] of a level, when it lies at its vector of a field.
 
         y        [rows * s, columns * s] in 0..1
-        samples  codec.planes.quarter_samples of a picture at least as large
+        samples  codec.picture.planes.quarter_samples of a picture at least as large
         field    quarter samples
         """
 
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
-        """codec.motion_prior.IntegerMotionPrior, equal to it in every element."""
+        """codec.motion.prior.IntegerMotionPrior, equal to it in every element."""
 
     def warp(self, y: Tensor, u: Tensor, v: Tensor, field: F32, peak: int) -> Tensor:
         """A reference moved by a field [2, H/8, W/8] of quarter luma samples: features [96, H/8, W/8] in 0..1.
@@ -193,10 +193,10 @@ class Networks(Protocol):
     def predict_inter_first(
         self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
     ) -> PriorOutput:
-        """codec.prior.IntegerPrior.first of the inter prior; extra is [2C + 6, height, width] of integers."""
+        """codec.intra.prior.IntegerPrior.first of the inter prior; extra is [2C + 6, height, width] of integers."""
 
     def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        """codec.prior.IntegerPrior.second of the inter prior."""
+        """codec.intra.prior.IntegerPrior.second of the inter prior."""
 
     def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
         """As `synthesise`, knowing the prediction."""

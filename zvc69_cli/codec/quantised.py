@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.entropy import Pass
-from zvc69_cli.codec.motion import Motion
+from zvc69_cli.codec.entropy.coder import Pass
+from zvc69_cli.codec.entropy.tables import CodecTables, LatentTables
+from zvc69_cli.codec.intra.prior import MEAN_FRACTION
+from zvc69_cli.codec.motion.fields import Motion
 from zvc69_cli.codec.networks import F32, U8, Picture, PriorOutput, Tensor
-from zvc69_cli.codec.prior import MEAN_FRACTION
-from zvc69_cli.codec.tables import CodecTables, LatentTables
 from zvc69_cli.frames import FrameKind
 
 I32 = NDArray[np.int32]
@@ -23,7 +23,7 @@ I32 = NDArray[np.int32]
 class CodedMotion(NamedTuple):
     """The motion section of a P or B frame.
 
-    precision  place in codec.motion.PRECISIONS
+    precision  place in codec.motion.fields.PRECISIONS
     motions    to each reference
     passes     the symbols and their rows of the motion tables, in the order of coding
     """

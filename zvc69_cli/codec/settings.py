@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from zvc69_cli.codec.forced_keys import ForcedKeys
+from zvc69_cli.codec.plan.forced_keys import ForcedKeys
 from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag, flags_of
 from zvc69_cli.frames import FrameKind

@@ -9,7 +9,7 @@ from io import BytesIO
 
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.gop import Scheduler
+from zvc69_cli.codec.plan.gop import Scheduler
 from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
 from zvc69_cli.container.layout import StreamHeader
 from zvc69_cli.container.reader import StreamReader

@@ -58,14 +58,14 @@ _BY_FUNCTION: Final = {
 }
 _BY_MODULE: Final = {
     "media.pictures": "convert",
-    "codec.planes": "convert",
-    "codec.entropy": "entropy",
-    "codec.payload": "entropy",
-    "codec.varint": "entropy",
-    "codec.motion_search": "search",
-    "codec.scenecut": "search",
-    "codec.lookahead": "search",
-    "codec.reconstruct": "reconstruct",
+    "codec.picture.planes": "convert",
+    "codec.entropy.coder": "entropy",
+    "codec.entropy.payload": "entropy",
+    "codec.entropy.varint": "entropy",
+    "codec.motion.search": "search",
+    "codec.plan.scenecut": "search",
+    "codec.plan.lookahead": "search",
+    "codec.picture.reconstruct": "reconstruct",
 }
 _BY_STAGE: Final = {"read": "read", "write": "write", "pack": "entropy"}
 

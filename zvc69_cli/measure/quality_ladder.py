@@ -1,8 +1,8 @@
 """The crf of each step of --quality: `python -m zvc69_cli.measure.quality_ladder [ESTIMATES]`.
 
-Reads what `python -m zvc69_cli.measure.preset_bench --estimates` measured, encodes nothing, and prints QUALITY_CRF of
-codec/rate.py and the rows of README.md. The highest step is where more crf gains little; the others follow from their
-rates, which are geometric means over the clips.
+Reads what `python -m zvc69_cli.measure.preset_bench --estimates` measured, encodes nothing, and prints QUALITY_CRF
+of codec/rate/quality.py and the rows of README.md. The highest step is where more crf gains little; the others follow
+from their rates, which are geometric means over the clips.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class _Watching:
     def __init__(
         self, bundle: Bundle, run: RunSettings, cache: EngineCache, watched: dict[str, _Watched]
     ) -> None:
-        from zvc69_cli.codec.tables import CodecTables
+        from zvc69_cli.codec.entropy.tables import CodecTables
 
         device = choose_device("cpu")
         opener = _WatchingOpener(bundle, device, RunSettings(threads=run.threads), cache)

@@ -15,7 +15,7 @@ from zvc69_cli.pipeline.queues import Channel, Line
 from zvc69_cli.pipeline.window import InOrder, Numbered, Window
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.gop import PlannedFrame
+    from zvc69_cli.codec.plan.gop import PlannedFrame
     from zvc69_cli.pipeline.steering import Sizes, Steering
 
 COPIED_KEPT_WAITING: Final = 256

@@ -63,7 +63,7 @@ def crew_for(run: RunSettings, group_frames: int | None, *, jobs: int = 1, gop_f
 
 def crew_of(options: EncodeOptions) -> Crew:
     """The crew for an encode."""
-    from zvc69_cli.codec.gop import group_frames
+    from zvc69_cli.codec.plan.gop import group_frames
 
     codec = options.codec
     group = None if codec.keyint == 1 else group_frames(codec)

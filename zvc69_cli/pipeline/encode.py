@@ -40,7 +40,7 @@ from zvc69_cli.pipeline.two_pass import (
 from zvc69_cli.pipeline.window import InOrder, Numbered
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.pass_log import PassLog
+    from zvc69_cli.codec.rate.pass_log import PassLog
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.media.source import Source
 

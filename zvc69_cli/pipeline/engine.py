@@ -12,9 +12,9 @@ from zvc69_cli.pipeline.queues import StageTime
 from zvc69_cli.pipeline.timed import TimedNetworks
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.gop import PlannedFrame
+    from zvc69_cli.codec.entropy.tables import CodecTables
+    from zvc69_cli.codec.plan.gop import PlannedFrame
     from zvc69_cli.codec.settings import CodecSettings
-    from zvc69_cli.codec.tables import CodecTables
     from zvc69_cli.container.layout import StreamHeader
     from zvc69_cli.runtime.bundle import Bundle
     from zvc69_cli.runtime.settings import RunSettings
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class FrameClaim(Protocol):
-    """What the pipeline asks of codec.dpb.Claim."""
+    """What the pipeline asks of codec.picture.references.Claim."""
 
     @property
     def is_ready(self) -> bool: ...
@@ -185,7 +185,7 @@ def load_engine(bundle: Bundle, run: RunSettings) -> InstalledEngine:
 
     raises  RuntimeUnavailable, UsageError where a setting can have no effect on that device
     """
-    from zvc69_cli.codec.tables import CodecTables
+    from zvc69_cli.codec.entropy.tables import CodecTables
     from zvc69_cli.pipeline.self_test import CheckedNetworks
     from zvc69_cli.runtime.providers import check_run, choose_device
 
@@ -223,8 +223,8 @@ def possible_settings(engine: Engine, settings: CodecSettings) -> CodecSettings:
 
 def plain_header(engine: Engine, video: VideoFormat, settings: CodecSettings) -> StreamHeader:
     """What the header of a stream must say, whose first frame is shown at 0: what it holds and what decodes it."""
-    from zvc69_cli.codec.gop import first_dts, has_b_frames
-    from zvc69_cli.codec.rate import base_q_256
+    from zvc69_cli.codec.plan.gop import first_dts, has_b_frames
+    from zvc69_cli.codec.rate.quality import base_q_256
     from zvc69_cli.container.layout import StreamHeader
 
     return StreamHeader(

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from zvc69_cli.codec.rate import base_q_256
+from zvc69_cli.codec.rate.quality import base_q_256
 from zvc69_cli.codec.settings import Q_UNIT
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.frames import VideoFormat

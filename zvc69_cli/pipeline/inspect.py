@@ -121,7 +121,7 @@ def inspect(in_name: str, *, pipes: Pipes | None = None, with_frames: bool = Fal
 
 def motion_bytes(packet: Packet) -> int:
     """Bytes of a packet that code motion; 0 in I frames and where nothing can be read of it."""
-    from zvc69_cli.codec import payload
+    from zvc69_cli.codec.entropy import payload
 
     if packet.kind is FrameKind.I or packet.is_damaged:
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zvc69_cli.flags import flags_of
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.rate_settings import RateSettings
+    from zvc69_cli.codec.rate.settings import RateSettings
     from zvc69_cli.codec.settings import CodecSettings
 
 _LEFT_OUT = ("stats",)  # a file of the encode's own, which says nothing of how

@@ -92,7 +92,7 @@ def looks_ahead(options: EncodeOptions) -> bool:
 
 def frames_held(options: EncodeOptions) -> int:
     """Frames that may have to be there before the first of them can be coded, that one left out."""
-    from zvc69_cli.codec.gop import group_frames
+    from zvc69_cli.codec.plan.gop import group_frames
 
     group = group_frames(options.codec)
     return group - 1 + (group + options.codec.rc_lookahead if looks_ahead(options) else 0)

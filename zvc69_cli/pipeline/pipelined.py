@@ -94,8 +94,8 @@ class PipelinedEncoder:
         raises  UsageError where the options contradict the pace, RuntimeUnavailable where the device or the bundle
                 cannot be had
         """
-        from zvc69_cli.codec.rate_target import RateTarget
-        from zvc69_cli.codec.ratecontrol import RateControl
+        from zvc69_cli.codec.rate.control import RateControl
+        from zvc69_cli.codec.rate.target import RateTarget
         from zvc69_cli.pipeline.steering import frame_orders, steering_for
 
         options = options or pace.options()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zvc69_cli.codec.pass_log import PassLog
-from zvc69_cli.codec.rate_target import RateTarget
-from zvc69_cli.codec.ratecontrol import RateControl
+from zvc69_cli.codec.rate.control import RateControl
+from zvc69_cli.codec.rate.pass_log import PassLog
+from zvc69_cli.codec.rate.target import RateTarget
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import CopiedPacket, Frame, VideoFormat

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zvc69_cli.codec.gop import usual_q
-from zvc69_cli.codec.rate import crf_at
+from zvc69_cli.codec.plan.gop import usual_q
+from zvc69_cli.codec.rate.quality import crf_at
+from zvc69_cli.codec.rate.vbv import BufferWatch, header_bytes
 from zvc69_cli.codec.settings import Q_UNIT, CodecSettings
-from zvc69_cli.codec.vbv import BufferWatch, header_bytes
 from zvc69_cli.frames import Packet, VideoFormat
 from zvc69_cli.pipeline.stats import FrameRecord, RateReport, bitrate_kbps
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.rate_target import RateTarget
+    from zvc69_cli.codec.rate.target import RateTarget
 
 
 class RateTally:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
-from zvc69_cli.codec.rate_settings import MODES, RateSettings, check_rate
+from zvc69_cli.codec.rate.settings import MODES, RateSettings, check_rate
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import parse_value as parse_value
@@ -156,7 +156,7 @@ def options_of(choices: Choices, *, with_note: bool = True) -> EncodeOptions:
     """The options that these choices make; raises UsageError where they cannot be had together."""
     values = {name: choice.value for name, choice in choices.values.items()}
     if values.get("quality") is not None:
-        from zvc69_cli.codec.rate import QUALITY_CRF
+        from zvc69_cli.codec.rate.quality import QUALITY_CRF
 
         values["crf"] = QUALITY_CRF[values["quality"]]
     report = _fill(ReportSettings, values)

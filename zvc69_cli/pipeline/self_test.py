@@ -147,16 +147,16 @@ def self_test(bundle: Bundle, device: Device, run: RunSettings, size: tuple[int,
 
 def intra_difference(bundle: Bundle, networks: Networks) -> str:
     """What the networks' priors of I frames have other than the oracle; PASSED where nothing."""
-    from zvc69_cli.codec.prior import INTRA_STEM, IntegerPrior
+    from zvc69_cli.codec.intra.prior import INTRA_STEM, IntegerPrior
 
     return _latent_difference(bundle, networks, IntegerPrior(bundle.arrays, INTRA_STEM), is_inter=False)
 
 
 def inter_difference(bundle: Bundle, networks: Networks) -> str:
     """The same for the priors of P and B frames, those of motion among them."""
-    from zvc69_cli.codec.motion import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
-    from zvc69_cli.codec.motion_prior import IntegerMotionPrior
-    from zvc69_cli.codec.prior import INTER_STEM, IntegerPrior
+    from zvc69_cli.codec.intra.prior import INTER_STEM, IntegerPrior
+    from zvc69_cli.codec.motion.fields import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
+    from zvc69_cli.codec.motion.prior import IntegerMotionPrior
 
     told = _latent_difference(bundle, networks, IntegerPrior(bundle.arrays, INTER_STEM), is_inter=True)
     if told != PASSED:

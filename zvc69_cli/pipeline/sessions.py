@@ -22,8 +22,8 @@ from zvc69_cli.pipeline.stats import Clock, bitrate_kbps
 from zvc69_cli.runtime.settings import RunSettings
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.gop import PlannedFrame
-    from zvc69_cli.codec.rate_settings import RateSettings
+    from zvc69_cli.codec.plan.gop import PlannedFrame
+    from zvc69_cli.codec.rate.settings import RateSettings
     from zvc69_cli.container.layout import StreamHeader
 
 MAX_PTS: Final = (1 << 63) - 1
@@ -107,7 +107,7 @@ class FrameGate:
         if frame.pts < 0 or (self._last_pts is not None and frame.pts <= self._last_pts):
             due = "0 or more" if self._last_pts is None else f"above {self._last_pts}"
             raise InputError(where, f"pts is {frame.pts}, should be {due}", "Send frames as watched.")
-        from zvc69_cli.codec.planes import check_frame
+        from zvc69_cli.codec.picture.planes import check_frame
 
         try:
             check_frame(frame, self._video)
@@ -130,8 +130,8 @@ class Encoder(_Session):
         self, video: VideoFormat, options: EncodeOptions | None = None, *, engines: Engines | None = None
     ) -> None:
         """Raises RuntimeUnavailable where the device or the bundle cannot be had."""
-        from zvc69_cli.codec.rate_target import RateTarget
-        from zvc69_cli.codec.ratecontrol import RateControl
+        from zvc69_cli.codec.rate.control import RateControl
+        from zvc69_cli.codec.rate.target import RateTarget
         from zvc69_cli.pipeline.steering import frame_orders, steering_for
 
         super().__init__(video)

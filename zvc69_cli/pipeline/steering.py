@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from zvc69_cli.codec.rate_settings import RateSettings
-from zvc69_cli.codec.ratecontrol import CodedSize
+from zvc69_cli.codec.rate.control import CodedSize
+from zvc69_cli.codec.rate.settings import RateSettings
+from zvc69_cli.codec.rate.zones import ForcedFrame, FrameOrders, parse_qpfile, parse_zones
 from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.codec.zones import ForcedFrame, FrameOrders, parse_qpfile, parse_zones
 from zvc69_cli.errors import InputError
 from zvc69_cli.frames import Frame, Packet, VideoFormat
 
 if TYPE_CHECKING:
-    from zvc69_cli.codec.gop import PlannedFrame, Scheduler
-    from zvc69_cli.codec.ratecontrol import RateControl
+    from zvc69_cli.codec.plan.gop import PlannedFrame, Scheduler
+    from zvc69_cli.codec.rate.control import RateControl
 
 COPIED_HEADER_BYTES: Final = 12
 
@@ -112,7 +112,7 @@ def steering_for(
     wait_until: WaitUntil,
 ) -> tuple[Steering, Sizes]:
     """The way of one video's frames, and where their sizes are to be reported."""
-    from zvc69_cli.codec.gop import Scheduler
+    from zvc69_cli.codec.plan.gop import Scheduler
 
     sizes = Sizes(base_q_256, wait_until, is_wanted=control.needs_sizes)
     scheduler = Scheduler(video, settings, base_q_256)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from zvc69_cli.codec.pass_log import PassFrame, PassLog, end_line, frame_line, head_line, parse_pass_log
+from zvc69_cli.codec.rate.pass_log import PassFrame, PassLog, end_line, frame_line, head_line, parse_pass_log
 from zvc69_cli.codec.settings import FAST_SEARCH, SEARCHES
 from zvc69_cli.errors import InputError, UsageError
 from zvc69_cli.frames import CopiedPacket, Frame, Packet, VideoFormat
