@@ -9,7 +9,19 @@ RATE = Flag(name="rate", kind=str, help="", default="", field_name="rate")
 CUT = Flag(name="cut", kind=int, help="", default=40, field_name="cut", low=0, high=100, off=0)
 GAIN = Flag(name="gain", kind=float, help="", default=1.0, field_name="gain", low=0)
 FORM = Flag(name="form", kind=str, help="", default="", field_name="form", choices=("", "round", "flat"))
-ALIKE = Flag(name="qp", kind=int, help="", default=None, field_name="qp", low=0, high=79, parts=("I", "P", "B"))
+ALIKE = Flag(
+    name="qp", kind=int, help="", default=None, field_name="qp", low=0, high=127, parts=("I", "P", "B")
+)
+ALONE = Flag(
+    name="refine",
+    kind=int,
+    help="",
+    default=8,
+    field_name="refine",
+    low=0,
+    high=16,
+    one_only="Write --refine {first}.",
+)
 LOUD = Flag(name="loud", kind=bool, help="", default=False, field_name="loud")
 
 
@@ -48,7 +60,7 @@ def test_likeness_decides_whether_a_name_is_suggested():
     assert suggest("crf", ["crop"], likeness=0.9) == ""
 
 
-@pytest.mark.parametrize(("text", "due"), [("30", 30), ("20:23:28", "20:23:28"), ("0:79:07", "0:79:07")])
+@pytest.mark.parametrize(("text", "due"), [("30", 30), ("68:71:76", "68:71:76"), ("0:127:07", "0:127:07")])
 def test_parts_may_have_a_number_each(text, due):
     assert parse_value(ALIKE, text, "--qp") == due
     assert value_from_file(ALIKE, due, "here") == due
@@ -66,16 +78,26 @@ def test_the_numbers_of_parts_are_told_apart():
         ("20::28", "'' is not a whole number for P"),
         ("20:23:2.5", "'2.5' is not a whole number for B"),
         ("x:1:1", "'x' is not a whole number for I"),
-        ("20:80:28", "80 is out of range 0..79"),
-        ("-1:23:28", "-1 is out of range 0..79"),
-        ("80", "80 is out of range 0..79"),
-        ("2.5", "'2.5' is not a whole number 0..79"),
+        ("20:128:28", "128 is out of range 0..127"),
+        ("-1:23:28", "-1 is out of range 0..127"),
+        ("128", "128 is out of range 0..127"),
+        ("2.5", "'2.5' is not a whole number 0..127"),
     ],
 )
 def test_parts_that_cannot_be_had_are_refused(text, what):
     with pytest.raises(UsageError) as refusal:
         parse_value(ALIKE, text, "ZVC69_QP")
     assert (refusal.value.where, refusal.value.what) == ("ZVC69_QP", what)
+
+
+def test_numbers_where_one_is_taken_are_refused_with_what_to_write():
+    assert parse_value(ALONE, "12", "--refine") == 12
+    for refuse in (parse_value, value_from_file):
+        with pytest.raises(UsageError) as refusal:
+            refuse(ALONE, "8:4:0", "here")
+        found = refusal.value
+        assert (found.where, found.what) == ("here", "'8:4:0' holds 3 numbers, should be 1")
+        assert found.next_step == "Write --refine 8."
 
 
 def test_a_text_that_holds_no_parts_is_refused_in_a_file():

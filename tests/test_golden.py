@@ -27,15 +27,15 @@ FOLDER = Path(__file__).resolve().parent / "golden"
 STREAMS = {
     "toy_compact": (
         VideoFormat(width=50, height=35, frame_rate=Fraction(25)),
-        CodecSettings(qp=36, keyint=1, refine=0),
+        CodecSettings(qp=84, keyint=1, refine=0),
     ),
     "toy_full_sliced": (
         VideoFormat(width=33, height=70, bit_depth=10, time_base=Fraction(1, 1000)),
-        CodecSettings(qp=45, slices=3, frame_headers="full", keyint=1, refine=0),
+        CodecSettings(qp=93, slices=3, frame_headers="full", keyint=1, refine=0),
     ),
     "toy_pyramid": (
         VideoFormat(width=70, height=50, frame_rate=Fraction(25)),
-        CodecSettings(qp=36, keyint=8, bframes=3, b_adapt=0, scenecut=0, motion_precision="half", refine=0),
+        CodecSettings(qp=84, keyint=8, bframes=3, b_adapt=0, scenecut=0, motion_precision="half", refine=0),
     ),
 }
 FRAMES = {"toy_compact": 3, "toy_full_sliced": 3, "toy_pyramid": 11}

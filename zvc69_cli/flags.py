@@ -28,6 +28,7 @@ class Flag:
     choices    the only values allowed; empty when any is
     off        what --no-NAME stands for; None where there is no such option
     parts      names of what may have a number each, ":" between, instead of one for all ("I", "P", "B")
+    one_only   the next step for a value with parts where the flag takes one number; "{first}" is the first of them
     """
 
     name: str
@@ -42,6 +43,7 @@ class Flag:
     off: int | None = None
     in_presets: bool = False
     parts: tuple[str, ...] = ()
+    one_only: str = ""
 
     def check(self, value: Any) -> None:
         """Raises UsageError naming the value and the range or the type."""
@@ -51,6 +53,11 @@ class Flag:
             for number in self.split(value):
                 self.check(number)
             return
+        if self.one_only and _has_parts(value):
+            step = self.one_only.format(first=value.partition(":")[0])
+            raise UsageError(
+                f"--{self.name}", f"{value!r} holds {value.count(':') + 1} numbers, should be 1", step
+            )
         if not _is_of(self.kind, value):
             raise UsageError(f"--{self.name}", f"{value!r} is not {_KINDS[self.kind]}", "Give it as one.")
         if self.choices and value not in self.choices:
@@ -110,6 +117,7 @@ def flag(
     off: int | None = None,
     in_presets: bool = False,
     parts: tuple[str, ...] = (),
+    one_only: str = "",
 ) -> Any:
     """A dataclass field that is also a flag; `kind` is needed where the default is None."""
     described = {
@@ -123,6 +131,7 @@ def flag(
         "off": off,
         "in_presets": in_presets,
         "parts": parts,
+        "one_only": one_only,
     }
     return field(default=default, metadata={_FLAG: described})
 
@@ -152,7 +161,7 @@ def suggest(wrong: str, known: Iterable[str], form: str = "{}", *, likeness: flo
 def parse_value(described: Flag, text: str, where: str) -> Any:
     """The value that `text` means for that flag, checked; raises UsageError about `where`."""
     value: Any = text
-    if described.parts and ":" in text:
+    if _has_parts(text) and (described.parts or described.one_only):
         pass  # checked_value looks at each
     elif described.kind is bool:
         if text.lower() not in _TRUE + _FALSE:
@@ -197,6 +206,11 @@ def _is_of(kind: type, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _has_parts(value: Any) -> bool:
+    """Whether a value is a text of several numbers, ":" between."""
+    return isinstance(value, str) and ":" in value
 
 
 def _plain(number: float) -> str:

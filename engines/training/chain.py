@@ -9,7 +9,7 @@ from engines.training.group import CodedFrame, Group, begun_group, decoded_plane
 from engines.training.inter import Planes, Reference
 from engines.training.model import IntraNetwork
 from engines.training.motion import Motion
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 SPACINGS = (1, 2, 4, 8)  # frames from anchor to anchor
 SPACING_SHARES = (0.25, 0.2, 0.3, 0.25)
@@ -37,7 +37,7 @@ class Chain:
         last = max(spacing, SHORTEST_GROUP)
         batch = max(1, batch * SHORTEST_GROUP // last)  # as many pixels a step, whatever the group
         frames = split_frames(pool.sequences(batch, crop, last + 1))
-        q = torch.randint(0, Q_LEVELS, (batch,), device=self._device)
+        q = torch.randint(0, INTRA_Q_LEVELS, (batch,), device=self._device)
         return begun_group(self._intra, frames, q, spacing)
 
     def go_on_from(self, group: Group, coded_frames: list[CodedFrame]) -> None:

@@ -35,7 +35,7 @@ from engines.training.scales import (
 )
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.intra.prior import HYPER_LIMIT, MEAN_FRACTION
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 WEIGHT_LIMIT = 2047
 EXACT_LIMIT = 2**24
@@ -178,14 +178,14 @@ def trained_prior(
 def scale_offsets(network: LatentCoder) -> np.ndarray:
     """int16 [64, latent]: what q adds to a scale index, in fractions of one."""
     with torch.no_grad():
-        log_scale = network.analysis_log_scale(torch.arange(Q_LEVELS))[:, :, 0, 0].double()
+        log_scale = network.analysis_log_scale(torch.arange(INTRA_Q_LEVELS))[:, :, 0, 0].double()
     return torch.round((log_scale - math.log(SCALE_LOW)) * INDEXES_PER_NAT).to(torch.int16).numpy()
 
 
 def hyper_offsets(network: LatentCoder) -> np.ndarray:
     """int16 [64, hyper]: the scale index of the hyper latent at a q, in fractions of one."""
     with torch.no_grad():
-        log_scale = network.hyper_log_scale(torch.arange(Q_LEVELS))[:, :, 0, 0].double()
+        log_scale = network.hyper_log_scale(torch.arange(INTRA_Q_LEVELS))[:, :, 0, 0].double()
     index = (log_scale - math.log(SCALE_LOW)) * INDEXES_PER_NAT
     return torch.round(index.clamp(0, (SCALE_LEVELS - 1) * INDEX_FRACTION)).to(torch.int16).numpy()
 

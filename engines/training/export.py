@@ -59,7 +59,7 @@ from zvc69_cli.codec.entropy.tables import CodecTables, InterTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
 from zvc69_cli.codec.rate.quality import LAMBDA_HIGH, LAMBDA_LOW
-from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS, CodecSettings
 from zvc69_cli.frames import FrameKind, VideoFormat
 from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, load_bundle
 from zvc69_cli.runtime.providers import choose_device
@@ -71,8 +71,9 @@ FIT_FRAMES = 9
 CLIP_FRAMES = max(GROUP_FRAMES, FIT_FRAMES)
 FIT_CLIP_SIDE = 512
 SMALLEST_CLIP_SIDE = 256
-INTER_FIT_QPS = tuple(range(4, Q_LEVELS, 8))
-FIT_QPS = (*range(0, Q_LEVELS - 1, 4), Q_LEVELS - 1)
+_LEAST_INTRA_QP = Q_LEVELS - INTRA_Q_LEVELS
+INTER_FIT_QPS = tuple(range(_LEAST_INTRA_QP + 4, Q_LEVELS, 8))
+FIT_QPS = (*range(_LEAST_INTRA_QP, Q_LEVELS - 1, 4), Q_LEVELS - 1)
 
 Arrays = dict[str, np.ndarray]
 
@@ -186,7 +187,7 @@ def _starting_tables(coder: LatentCoder) -> dict[str, Any]:
     }
 
 
-def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material, refine: int | str) -> CodecTables:
+def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material, refine: int) -> CodecTables:
     """Tables of symbols that an encoder makes of this material, refined so often.
 
     Refined symbols are others: by tables of unrefined ones they cost 1.8 % more (six clips and eight pictures).
@@ -210,7 +211,7 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material, refi
 
 
 def _with_fitted_inter(
-    networks: OrtNetworks, tables: CodecTables, fitted: CodecTables, clips: Sequence[Planes], refine: int | str
+    networks: OrtNetworks, tables: CodecTables, fitted: CodecTables, clips: Sequence[Planes], refine: int
 ) -> CodecTables:
     """`fitted` with the tables of P and of B frames, from symbols that are chosen by `tables`.
 

@@ -23,7 +23,7 @@ from zvc69_cli.codec.entropy.tables import CodecTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.motion.prior import IntegerMotionPrior
 from zvc69_cli.codec.picture.planes import padded_planes, quarter_samples
-from zvc69_cli.codec.settings import Q_LEVELS, Q_UNIT, CodecSettings
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS, Q_UNIT, CodecSettings
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.runtime.bundle import load_bundle
 from zvc69_cli.runtime.providers import choose_device
@@ -45,7 +45,7 @@ def check_bundle(folder: Path, network: IntraNetwork, picture: Planes) -> None:
     tables = CodecTables.from_arrays(bundle.arrays)
     oracle = IntegerPrior(bundle.arrays)
     video, frame = VideoFormat(width=256, height=192), cropped_frame(picture, 192, 256)
-    for qp in (0, (Q_LEVELS - 1) // 2, Q_LEVELS - 1):
+    for qp in (Q_LEVELS - INTRA_Q_LEVELS, Q_LEVELS - INTRA_Q_LEVELS // 2, Q_LEVELS - 1):
         encoder = Encoder(video, CodecSettings(qp=qp, keyint=1), networks, tables)
         coded = code_alone(encoder, frame)
         hyper = coded.hyper + tables.hyper_means[:, None, None]
@@ -87,7 +87,7 @@ def check_inter(folder: Path, network: InterNetwork, clip: Planes) -> None:
     _check_inter_graphs(networks, network, clip)
     _check_inter_priors(networks, bundle.arrays)
     video = VideoFormat(width=256, height=192)
-    for qp in (8, 40):
+    for qp in (56, 88):
         settings = CodecSettings(qp=qp, bframes=3)
         encoder = Encoder(video, settings, networks, tables)
         decoder = Decoder(video, encoder.base_q_256, networks, tables)
@@ -136,7 +136,7 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
             if np.abs(context[0].numpy() - got).max() > GRAPH_TOLERANCE:
                 raise ExportFailed("the context graph differs from PyTorch")
             planes = (current, *(plane[0, 0].numpy() / 255 for plane in second[1:]))
-            q = torch.tensor([Q_LEVELS // 2])
+            q = torch.tensor([INTRA_Q_LEVELS // 2])
             latent, _ = network.coder.analyse(planes_to_features(*(each / 255 for each in second)), q, context)
             sixteenths = torch.round(latent[0] * MEAN_FRACTION).numpy()
             gradient = networks.gradient_inter(planes, sixteenths, got, int(q) * Q_UNIT)

@@ -20,14 +20,14 @@ from engines.training.model import (
 )
 from engines.training.motion import MotionPass
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.runtime.bundle import load_bundle
 
 
 def start_line() -> torch.Tensor:
     """start_log_scale as coefficients of a quadratic in the position of q, [3, 1]."""
-    low, high = (start_log_scale(torch.tensor(float(q))).item() for q in (0, Q_LEVELS - 1))
+    low, high = (start_log_scale(torch.tensor(float(q))).item() for q in (0, INTRA_Q_LEVELS - 1))
     return torch.tensor([(low + high) / 2, (high - low) / 2, 0.0])[:, None]
 
 

@@ -16,7 +16,7 @@ from engines.training.graphs import GraphBuilder
 from engines.training.model import BRANCH_SLOPE, FEED_SLOPE
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.rate.quality import CHROMA_WEIGHT_HIGH, CHROMA_WEIGHT_LOW, LUMA_WEIGHT
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 LUMA_FEATURES, CHROMA_FEATURES = 64, 32
 _FAR = -(1 << 31)  # beyond the first element, for a slice that runs backwards
@@ -72,7 +72,7 @@ def gradient_graph(
 def _error_weights(builder: GraphBuilder, q: str) -> str:
     """What the difference of each feature counts in the gradient, [1, 96, 1, 1]."""
     # Twice the weight of its plane, for the square; a chroma plane's mean stands for four times as many luma samples.
-    fall = math.log(CHROMA_WEIGHT_HIGH / CHROMA_WEIGHT_LOW) / (Q_LEVELS - 1)
+    fall = math.log(CHROMA_WEIGHT_HIGH / CHROMA_WEIGHT_LOW) / (INTRA_Q_LEVELS - 1)
     chroma = builder.node("Exp", builder.node("Mul", q, builder.constant(fall)))
     parts = [[0.0] * LUMA_FEATURES + [8 * CHROMA_WEIGHT_LOW] * CHROMA_FEATURES]
     parts += [[2 * LUMA_WEIGHT] * LUMA_FEATURES + [0.0] * CHROMA_FEATURES]

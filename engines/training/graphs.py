@@ -18,7 +18,7 @@ from engines.training.inter import HYPER_GAIN_INTER
 from engines.training.model import BRANCH_SLOPE, FEED_SLOPE, HYPER_GAIN
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.intra.prior import HYPER_LIMIT
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 OPSET = 17
 WEIGHTS_FILE = "weights.bin"
@@ -188,7 +188,7 @@ class GraphBuilder:
     def _quadratic_of_q(self, name: str, q: str) -> str:
         if q not in self._powers_of_q:
             position = self.node(
-                "Sub", self.node("Mul", q, self.constant(2 / (Q_LEVELS - 1))), self.constant(1.0)
+                "Sub", self.node("Mul", q, self.constant(2 / (INTRA_Q_LEVELS - 1))), self.constant(1.0)
             )
             squared = self.node("Mul", position, position)
             powers = self.node("Concat", self.constant([1.0]), position, squared, axis=0)

@@ -18,7 +18,7 @@ from engines.training.model import (
 from engines.training.motion import no_motion
 from zvc69_cli.codec.picture.planes import SAMPLE_PARTS
 from zvc69_cli.codec.plan.gop import I_Q, LAYER_Q
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 PARTS_OF_RANGE = 255 * SAMPLE_PARTS  # of a sample of 8 bits, which training has
 
@@ -60,7 +60,7 @@ class CodedFrame(NamedTuple):
 def layer_q(q: Tensor, layer: int) -> Tensor:
     """What an encoder gives to I (layer 0), P (1) and the layers of B, where the stream has q."""
     offset = LAYER_Q[min(layer - 1, len(LAYER_Q) - 1)] if layer else I_Q
-    return (q + offset).clamp(0, Q_LEVELS - 1)
+    return (q + offset).clamp(0, INTRA_Q_LEVELS - 1)
 
 
 class Group(NamedTuple):

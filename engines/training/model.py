@@ -22,7 +22,7 @@ from zvc69_cli.codec.rate.quality import (
     LAMBDA_LOW,
     LUMA_WEIGHT,
 )
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 HYPER_GAIN = 0.25  # what the hyper analysis and the second pass see of a picture's latent
 BRANCH_SLOPE, FEED_SLOPE = 1 / 64, 1 / 8
@@ -415,13 +415,13 @@ def rounded_for_rate(x: Tensor, noise: bool) -> Tensor:
 
 def rate_lambda(q: Tensor) -> Tensor:
     """Lambda of the loss R + lambda D at a quality index; R in bits a pixel, D of planes in 0..1."""
-    position = q.float() / (Q_LEVELS - 1)
+    position = q.float() / (INTRA_Q_LEVELS - 1)
     return torch.exp(math.log(LAMBDA_LOW) + (math.log(LAMBDA_HIGH) - math.log(LAMBDA_LOW)) * position)
 
 
 def chroma_weight(q: Tensor) -> Tensor:
     """What the mean squared error of U or of V counts at a quality index; that of Y counts LUMA_WEIGHT."""
-    return CHROMA_WEIGHT_LOW * (CHROMA_WEIGHT_HIGH / CHROMA_WEIGHT_LOW) ** (q.float() / (Q_LEVELS - 1))
+    return CHROMA_WEIGHT_LOW * (CHROMA_WEIGHT_HIGH / CHROMA_WEIGHT_LOW) ** (q.float() / (INTRA_Q_LEVELS - 1))
 
 
 def start_log_scale(q: Tensor) -> Tensor:
@@ -454,5 +454,5 @@ def reduced_precision(x: Tensor, wanted: bool) -> torch.autocast:
 
 
 def _quadratic(q: Tensor) -> Tensor:
-    position = q.float() / (Q_LEVELS - 1) * 2 - 1
+    position = q.float() / (INTRA_Q_LEVELS - 1) * 2 - 1
     return torch.stack([torch.ones_like(position), position, position * position], 1)

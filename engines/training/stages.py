@@ -25,11 +25,11 @@ from engines.training.group import CodedFrame, Group, begun_group, code_group
 from engines.training.inter import Priors
 from engines.training.kept_groups import KeptGroup
 from engines.training.model import IntraNetwork, planes_to_features, rate_lambda, weighted_error
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 LOSS_SCALE: Final = 20.0
 CALIBRATION_CROPS: Final = 16
-CALIBRATION_QS: Final = (0, Q_LEVELS // 3, 2 * Q_LEVELS // 3, Q_LEVELS - 1)
+CALIBRATION_QS: Final = (0, INTRA_Q_LEVELS // 3, 2 * INTRA_Q_LEVELS // 3, INTRA_Q_LEVELS - 1)
 KEPT_GROUPS: Final = 128  # 8 crops of 192 with four frames behind the first take 3 MB
 CODE_EVERY_STEPS: Final = 6  # how often a kept group is trained on, on average
 
@@ -106,12 +106,12 @@ class IntraStage(Stage):
 
     def loss(self, pool: PixelPool, batch: int, crop: int) -> tuple[Losses, int]:
         features = planes_to_features(*pool.crops(batch, crop))
-        q = torch.randint(0, Q_LEVELS, (batch,), device=self._device)
+        q = torch.randint(0, INTRA_Q_LEVELS, (batch,), device=self._device)
         return self._rate_and_distortion(features, q), batch * crop**2
 
     def run_once(self, side: int) -> int:
         features = torch.zeros(1, 96, side // 8, side // 8, device=self._device)
-        self.network(features, torch.tensor([Q_LEVELS // 2], device=self._device))
+        self.network(features, torch.tensor([INTRA_Q_LEVELS // 2], device=self._device))
         return side**2
 
     def keep(self, average: dict[str, Tensor], checkpoint: Checkpoint) -> None:
@@ -239,7 +239,7 @@ class InterStage(Stage):
             for factor in (1, 2, 2)
         ]
         frames = split_frames((planes[0], planes[1], planes[2]))
-        at = torch.tensor([Q_LEVELS // 2], device=self._device)
+        at = torch.tensor([INTRA_Q_LEVELS // 2], device=self._device)
         code_group(self.network, begun_group(self._intra, frames, at, last), True)
         return last * side**2
 

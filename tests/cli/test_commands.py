@@ -171,7 +171,7 @@ def test_the_environment_sets_flags_and_presets(here):
         (["encode", "in.y4m", "a.zvc69", "--crf", "nan"], ("--crf", "0..51")),
         (["encode", "in.y4m", "a.zvc69", "--crf", "low"], ("--crf", "'low' is not a number 0..51")),
         (["encode", "in.y4m", "a.zvc69", "--keyint", "1.5"], ("--keyint", "whole number")),
-        (["encode", "in.y4m", "a.zvc69", "--crf", "1", "--qp", "2"], ("--qp",)),
+        (["encode", "in.y4m", "a.zvc69", "--crf", "1", "--qp", "50"], ("--qp",)),
         (["encode", "in.y4m", "a.zvc69", "--crff", "1"], ("--crff", "no such flag")),
         (["encode", "in.y4m", "a.zvc69", "--preset", "mediun"], ("--preset", "mediun")),
         (["encode", "in.y4m", "a.zvc69", "--frame-headers", "fll"], ("--frame-headers", "compact, full")),

@@ -288,12 +288,11 @@ CHANGES = {
     "frame-headers": lambda shown: _more(
         shown.encode("--frame-headers", "full")["stream_bytes"], shown.encode()["stream_bytes"]
     ),
-    "refine": lambda shown: _differ(
-        shown.encode("--qp", "0")["bytes"], shown.encode("--qp", "0", "--refine", "0:0:9")["bytes"]
-    ),
+    "refine": lambda shown: refined(shown),
+    "rdoq-level": lambda shown: levels_decided(shown),
     "rounding": lambda shown: _differ(
-        shown.encode("--qp", "30")["bytes"],
-        shown.encode("--qp", "30", "--rounding", "nearest")["bytes"],
+        shown.encode("--qp", "78")["bytes"],
+        shown.encode("--qp", "78", "--rounding", "nearest")["bytes"],
     ),
     "rc-lookahead": lambda shown: _differ(
         shown.encode("--cutree", "--rc-lookahead", "2")["bytes"],
@@ -336,7 +335,7 @@ CHANGES = {
     ),
     "target-ssim": lambda shown: _more(shown.size("--target-ssim", "0.9"), shown.size("--target-ssim", "0.5")),
     "target-vmaf": lambda shown: vmaf(shown),
-    "zones": lambda shown: _differ(shown.encode()["bytes"], shown.encode("--zones", "0,9,q=60")["bytes"]),
+    "zones": lambda shown: _differ(shown.encode()["bytes"], shown.encode("--zones", "0,9,q=108")["bytes"]),
     "qpfile": lambda shown: qpfile(shown),
     "device": device,
     "threads": threads,
@@ -365,10 +364,22 @@ CHANGES = {
 
 
 def quantisers(shown):
-    assert shown.size("--qp", "10") > shown.size("--qp", "40")
-    one, three = (shown.encode("--qp", given)["info"]["per_frame"] for given in ("20", "10:20:60"))
+    assert shown.size("--qp", "58") > shown.size("--qp", "88")
+    one, three = (shown.encode("--qp", given)["info"]["per_frame"] for given in ("68", "58:68:108"))
     assert {each["kind"]: each["q"] for each in three} == {"I": 69, "P": 59, "B": 19}
     assert {each["q"] for each in one if each["kind"] == "P"} == {59}
+
+
+def refined(shown):
+    """I frames alone are refined; the former spelling is refused."""
+    _differ(shown.encode("--refine", "0")["bytes"], shown.encode("--refine", "9")["bytes"])
+    assert "write --refine 8" in refuses(shown, 2, "--refine", "8:4:0")
+
+
+def levels_decided(shown):
+    """The three levels make three different streams."""
+    fixed, single, grouped = (shown.encode("--qp", "68", "--rdoq-level", level)["bytes"] for level in "012")
+    assert len({fixed, single, grouped}) == 3
 
 
 def jobs(shown):
@@ -419,7 +430,7 @@ def vmaf(shown):
 
 
 def qpfile(shown):
-    (shown.folder / "qp.txt").write_text("0 I 20\n5 K 30\n")
+    (shown.folder / "qp.txt").write_text("0 I 68\n5 K 78\n")
     first_kinds(shown, "IBBBPI", "--qpfile", str(shown.folder / "qp.txt"))
 
 

@@ -34,7 +34,7 @@ def test_csv_has_a_row_for_every_frame_in_the_order_of_coding(here):
     assert [row["Type"] for row in rows[:3]] == ["I-SLICE", "P-SLICE", "B-SLICE"]
     stored = json.loads(zvc69("info", "a.zvc69", "--frames", "--json").stdout)["per_frame"]
     assert [int(row["Bits"]) for row in rows] == [8 * each["payload_bytes"] for each in stored]
-    assert [float(row["QP"]) for row in rows] == pytest.approx([79 - each["q"] for each in stored], abs=0.01)
+    assert [float(row["QP"]) for row in rows] == pytest.approx([127 - each["q"] for each in stored], abs=0.01)
     assert all(float(row["YUV PSNR"]) > 10 for row in rows)
 
 
@@ -97,7 +97,7 @@ def test_a_dry_run_says_so_where_a_file_would_be_replaced(here):
 
 @pytest.mark.parametrize(
     ("arguments", "due"),
-    [([], "crf 23"), (["--qp", "20"], "qp 20"), (["--bitrate", "2M"], "bitrate 2000 kbps")],
+    [([], "crf 23"), (["--qp", "68"], "qp 68"), (["--bitrate", "2M"], "bitrate 2000 kbps")],
 )
 def test_a_dry_run_names_what_sets_the_quality(here, arguments, due):
     assert f"preset medium, {due}" in zvc69("encode", "in.y4m", "a.zvc69", "--dry-run", *arguments).stdout
@@ -145,7 +145,7 @@ def test_printed_settings_are_a_file_that_makes_the_same_bytes(here):
         (["--tune", "grain"], ("--tune", "grain would change nothing")),
         (["--tune", "filmgrain"], ("--tune", "no tune 'filmgrain'")),
         (["--quality", "9"], ("--quality", "9 is out of range 1..8")),
-        (["--quality", "2", "--qp", "3"], ("--qp", "--quality")),
+        (["--quality", "2", "--qp", "51"], ("--qp", "--quality")),
         (["--strict"], ("--strict", "no effect")),
         (["--keyint", "1", "--bframes", "3"], ("--bframes", "no effect")),
         (["--force-key-frames", "soon"], ("--force-key-frames", "no list")),

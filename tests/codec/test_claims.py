@@ -12,7 +12,7 @@ from zvc69_cli.frames import VideoFormat
 
 VIDEO = VideoFormat(width=64, height=48)
 FRAMES = moving_clip(VIDEO, 18)
-SETTINGS = CodecSettings(qp=20, bframes=7, b_adapt=0, keyint=9, min_keyint=9)
+SETTINGS = CodecSettings(qp=68, bframes=7, b_adapt=0, keyint=9, min_keyint=9)
 
 
 def planned_by(encoder):

@@ -221,10 +221,13 @@ def test_a_row_between_two_is_rounded_half_up():
     assert [int(between_rows(rows, q)[0]) for q in (0, 42, 43, 128, 256, 299, 512)] == [0, 0, 1, 2, 3, 2, -3]
 
 
-@pytest.mark.parametrize("q_256", [-1, 79 * 256 + 1])
-def test_a_q_out_of_range_is_refused(q_256):
-    with pytest.raises(ValueError, match="should be 0"):
-        between_rows(np.zeros((64, 1), np.int64), q_256)
+@pytest.mark.parametrize("rows", [1, 80, 128])
+def test_a_q_beyond_the_rows_of_a_table_is_refused(rows):
+    table, last = np.arange(rows)[:, None], (rows - 1) * 256
+    assert between_rows(table, last)[0] == rows - 1
+    for q_256 in (-1, last + 1):
+        with pytest.raises(ValueError, match=f"should be 0..{last}/256"):
+            between_rows(table, q_256)
 
 
 @given(st.integers(0, 2**35 - 1))

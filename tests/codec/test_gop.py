@@ -22,12 +22,13 @@ from zvc69_cli.codec.plan.gop import (
     reorder_delay,
 )
 from zvc69_cli.codec.rate.quality import base_q_256
-from zvc69_cli.codec.settings import MAX_Q, CodecSettings
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS, MAX_INTRA_Q, MAX_Q, Q_LEVELS, CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 
 VIDEO = VideoFormat(width=64, height=48, time_base=Fraction(1, 25), frame_rate=Fraction(25))
 FLAT = np.full((48, 64), 90, np.uint8)
+TOP = Q_LEVELS - 1
 
 
 def frame(pts, luma=FLAT, **facts):
@@ -221,9 +222,16 @@ def test_the_least_distance_is_x265s():
 
 
 def test_offsets_stay_within_the_quality_indexes():
-    for base_q in (0, 3 * 256, MAX_Q):
+    for base_q in (0, 3 * 256, MAX_INTRA_Q, MAX_Q):
         planned = plan(map(frame, range(17)), bframes=15, base_q=base_q)
         assert all(0 <= base_q + each.q_offset <= MAX_Q for each in planned)
+        highest = max(base_q + each.q_offset for each in planned if each.kind is FrameKind.I)
+        assert highest == min(MAX_INTRA_Q, base_q + I_Q * 256)
+
+
+def test_keyframes_alone_have_their_highest_q_where_more_is_asked_for():
+    planned = plan(map(frame, range(3)), keyint=1, base_q=MAX_Q)
+    assert {MAX_Q + each.q_offset for each in planned} == {MAX_INTRA_Q}
 
 
 def test_times_that_do_not_grow_are_refused():
@@ -251,19 +259,23 @@ def q_of_kinds(base_q, **settings):
     )
     found: dict[str, set[int]] = {}
     for each in planned:
-        found.setdefault(each.kind.name, set()).add(79 - (base_q * 256 + each.q_offset) // 256)
+        found.setdefault(each.kind.name, set()).add(TOP - (base_q * 256 + each.q_offset) // 256)
     return found
 
 
 def test_each_kind_has_the_quantiser_that_was_ordered_for_it():
-    assert q_of_kinds(79 - 25, qp="20:25:40") == {"I": {20}, "P": {25}, "B": {40}}
-    assert q_of_kinds(79 - 0, qp="79:0:1") == {"I": {79}, "P": {0}, "B": {1}}
+    assert q_of_kinds(TOP - 73, qp="68:73:88") == {"I": {68}, "P": {73}, "B": {88}}
+    assert q_of_kinds(TOP - 0, qp="127:0:1") == {"I": {127}, "P": {0}, "B": {1}}
+
+
+def test_an_i_frame_has_the_lowest_quantiser_of_its_networks_where_a_lower_one_is_ordered():
+    assert q_of_kinds(TOP - 25, qp="20:25:40") == {"I": {Q_LEVELS - INTRA_Q_LEVELS}, "P": {25}, "B": {40}}
 
 
 def test_one_quantiser_stands_for_all_with_the_usual_distances():
-    found = q_of_kinds(79 - 25, qp=25)
-    assert found == {"I": {25 - I_Q}, "P": {25}, "B": {25 - LAYER_Q[1], 25 - LAYER_Q[2]}}
+    found = q_of_kinds(TOP - 73, qp=73)
+    assert found == {"I": {73 - I_Q}, "P": {73}, "B": {73 - LAYER_Q[1], 73 - LAYER_Q[2]}}
 
 
 def test_keyframes_alone_have_the_quantiser_of_keyframes():
-    assert q_of_kinds(79 - 20, qp="20:25:40", keyint=1) == {"I": {20}}
+    assert q_of_kinds(TOP - 68, qp="68:73:88", keyint=1) == {"I": {68}}

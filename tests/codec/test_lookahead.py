@@ -13,7 +13,7 @@ from zvc69_cli.codec.plan.gop import Scheduler
 from zvc69_cli.codec.plan.lookahead import FrameCosts, Lookahead, Prediction, predict_blocks
 from zvc69_cli.codec.plan.propagation import MOST_WORTH_Q, preferences, worths
 from zvc69_cli.codec.plan.scenecut import intra_errors
-from zvc69_cli.codec.rate.model import Demand, Expected, RateClass, SizeModel, base_for, curve
+from zvc69_cli.codec.rate.model import Demand, Expected, RateClass, SizeModel, base_for, curve, top_q
 from zvc69_cli.codec.settings import CodecSettings
 
 
@@ -81,8 +81,25 @@ def test_preferences_are_bounded():
 
 @pytest.mark.parametrize("rate_class", list(RateClass))
 def test_more_q_is_more_bits(rate_class):
-    sizes = [curve(rate_class, q) for q in range(64)]
+    sizes = [curve(rate_class, q) for q in range(int(top_q(rate_class)) + 1)]
     assert all(below < above for below, above in pairwise(sizes))
+
+
+@pytest.mark.parametrize("rate_class", [RateClass.P, RateClass.B, RateClass.B_DEEP])
+def test_curves_go_on_as_steeply_beyond_what_was_measured(rate_class):
+    slopes = [np.log2(curve(rate_class, q + 1) / curve(rate_class, q)) for q in (78, 79, 100, 126)]
+    assert slopes == pytest.approx(4 * slopes[:1])
+
+
+def test_i_frames_take_no_more_beyond_their_highest_q():
+    expected = Expected(rate_class=RateClass.I, weight=1.0, offset=12.0)
+    assert expected.q_at(100) == top_q(RateClass.I) == 79
+    assert (
+        curve(RateClass.I, 127)
+        == curve(RateClass.I, 79)
+        == expected.bits_at(100)
+        == Demand([expected]).bits_at(100)
+    )
 
 
 def test_the_base_is_the_one_that_takes_what_there_is():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zvc69_cli.codec.rate.pass_log import PassFrame, end_line, frame_line, head_line, parse_pass_log
+from zvc69_cli.codec.settings import MAX_INTRA_Q, MAX_Q
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind
 
@@ -24,7 +27,7 @@ def lines(frames=(FRAME, FRAME), facts=FACTS):
             PassFrame,
             kind=st.sampled_from([FrameKind.I, FrameKind.P, FrameKind.B]),
             temporal_layer=st.integers(0, 4),
-            q_256=st.integers(0, 79 * 256),
+            q_256=st.integers(0, MAX_INTRA_Q),
             offset=st.integers(-200, 200).map(lambda number: number / 8),
             size_bytes=st.integers(0, 1 << 24),
         ),
@@ -33,6 +36,14 @@ def lines(frames=(FRAME, FRAME), facts=FACTS):
 )
 def test_frames_come_back_as_they_were(frames):
     assert parse_pass_log(lines(frames), "a", FACTS).frames == tuple(frames)
+
+
+@pytest.mark.parametrize(
+    ("kind", "q_256"), [(FrameKind.I, MAX_INTRA_Q), (FrameKind.P, MAX_Q), (FrameKind.B, MAX_Q)]
+)
+def test_each_kind_comes_back_at_its_highest_q(kind, q_256):
+    frames = (replace(FRAME, kind=kind, q_256=q_256),)
+    assert parse_pass_log(lines(frames), "a", FACTS).frames == frames
 
 
 @pytest.mark.parametrize(
@@ -56,7 +67,17 @@ def test_a_file_that_was_cut_is_refused(cut):
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[1]", '["X", 0, 1, 0, 1]', '["P", 0, -1, 0, 1]', '["P", 0, 1, 1e9, 1]', '["P", 0, 1, NaN, 1]', "7"],
+    [
+        "{",
+        "[1]",
+        '["X", 0, 1, 0, 1]',
+        '["P", 0, -1, 0, 1]',
+        f'["P", 0, {MAX_Q + 1}, 0, 1]',
+        f'["I", 0, {MAX_INTRA_Q + 1}, 0, 1]',
+        '["P", 0, 1, 1e9, 1]',
+        '["P", 0, 1, NaN, 1]',
+        "7",
+    ],
 )
 def test_a_line_that_is_no_frame_is_refused_by_number(line):
     damaged = lines()

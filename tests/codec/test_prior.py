@@ -10,6 +10,7 @@ from zvc69_cli.codec.entropy.tables import CodecTables
 from zvc69_cli.codec.intra.prior import INTER_STEM, INTRA_STEM, IntegerPrior
 from zvc69_cli.codec.motion.fields import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
 from zvc69_cli.codec.motion.prior import IntegerMotionPrior
+from zvc69_cli.codec.settings import MAX_INTRA_Q
 from zvc69_cli.runtime.bundle import find_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import load_networks
@@ -68,7 +69,7 @@ def test_onnx_runtime_equals_the_oracle_in_every_element(bundle, inputs, optimis
     hyper, known = inputs
     oracle, tables = IntegerPrior(bundle.arrays), CodecTables.from_arrays(bundle.arrays)
     networks = load_networks(bundle, choose_device("cpu"), threads, optimised=optimised)
-    for q_256 in (0, 4321, 79 * 256):
+    for q_256 in (0, 4321, MAX_INTRA_Q):
         offsets = tables.latent_offsets(q_256)
         due = oracle.first(hyper, 5, 9, offsets)
         got = networks.predict_first(hyper.astype(np.float32), 5, 9, offsets.astype(np.float32))
@@ -95,7 +96,7 @@ def test_the_inter_priors_equal_their_oracles_in_every_element(inter_bundle, inp
     networks = load_networks(inter_bundle, choose_device("cpu"), 2, optimised=optimised)
     oracle, motion = IntegerPrior(arrays, INTER_STEM), IntegerMotionPrior(arrays)
     extra = rng.integers(-3000, 3000, (2 * inter_bundle.latent_channels + 6, 5, 9))
-    for q_256 in (0, 4321, 79 * 256):
+    for q_256 in (0, 4321, MAX_INTRA_Q):
         offsets = tables.latent_offsets(q_256)
         due = oracle.first(hyper, 5, 9, offsets, extra)
         got = networks.predict_inter_first(

@@ -89,7 +89,7 @@ def test_what_cannot_be_had_together_is_refused_with_a_way_out(flags, named):
 
 @pytest.mark.parametrize(
     ("codec", "rate"),
-    [({}, {"rc": "cqp"}), ({"qp": 20}, {"rc": "crf"}), ({"qp": 20}, {"vbv_maxrate": 900, "vbv_bufsize": 900})],
+    [({}, {"rc": "cqp"}), ({"qp": 68}, {"rc": "crf"}), ({"qp": 68}, {"vbv_maxrate": 900, "vbv_bufsize": 900})],
 )
 def test_what_contradicts_the_codec_is_refused(codec, rate):
     with pytest.raises(UsageError):

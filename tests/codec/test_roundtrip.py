@@ -294,13 +294,13 @@ def test_padding_is_undone_by_cropping(width, height, parts):
 
 def test_crf_falls_from_the_best_q_to_the_worst():
     values = [base_q_256(CodecSettings(crf=crf)) for crf in np.arange(0, 51.01, 0.25)]
-    assert values[0] == 79 * 256
+    assert values[0] == 106 * 256
     assert values[-1] == 0
     assert all(a > b for a, b in itertools.pairwise(values))
 
 
 def test_qp_counts_down_from_the_best_q():
-    assert [base_q_256(CodecSettings(qp=qp)) for qp in (0, 79)] == [79 * 256, 0]
+    assert [base_q_256(CodecSettings(qp=qp)) for qp in (0, 48, 127)] == [127 * 256, 79 * 256, 0]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_qp_counts_down_from_the_best_q():
     [
         {"crf": 51.5},
         {"crf": -1},
-        {"qp": 80},
+        {"qp": 128},
         {"slices": 0},
         {"slices": 65},
         {"keyint": -2},

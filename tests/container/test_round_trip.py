@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zvc69_cli.container.fields import Cursor, Malformed, pack_signed, pack_varint, unpack_signed, unpack_varint
 from zvc69_cli.container.head import pack_header, unpack_header
-from zvc69_cli.container.layout import TRAILER_MARKER, StreamHeader
+from zvc69_cli.container.layout import MAX_BASE_Q_256, TRAILER_MARKER, StreamHeader
 from zvc69_cli.container.reader import IndexEntry, StreamReader
 from zvc69_cli.container.writer import StreamWriter
 from zvc69_cli.errors import InputError
@@ -70,7 +70,7 @@ def test_a_header_comes_back(header: StreamHeader) -> None:
     frame_rate=st.none() | RATIOS,
     sample_aspect=RATIOS | st.just(Fraction(0)),
     rotation=st.sampled_from([0, 90, 180, 270]),
-    base_q_256=st.integers(0, 79 * 256),
+    base_q_256=st.integers(0, MAX_BASE_Q_256),
     gop_frames=st.just(-1) | st.integers(1, 100_000),
     total_frames=st.integers(0, (1 << 32) - 1),
     start_pts=TICKS,
@@ -394,6 +394,7 @@ def test_a_closed_stream_takes_no_packet_and_no_second_trailer() -> None:
         ({"bundle_sha256": b"short"}, "bundle hash"),
         ({"bundle_name": ""}, "bundle name"),
         ({"base_q_256": -1}, "base q"),
+        ({"base_q_256": MAX_BASE_Q_256 + 1}, "base q"),
         ({"gop_frames": 0}, "GOP size"),
         ({"total_frames": 1 << 32}, "total frames"),
         ({"latent_channels": 0}, "latent channels"),

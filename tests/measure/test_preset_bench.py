@@ -23,7 +23,7 @@ def curve(codec, factor, seconds):
     """Four points whose sizes are `factor` times those of a straight curve."""
     return [
         measurement(codec, qp, round(factor * 1000 * 2**step), seconds, 30 + 3 * step)
-        for step, qp in enumerate((50, 40, 30, 20))
+        for step, qp in enumerate((98, 88, 78, 68))
     ]
 
 
@@ -53,13 +53,13 @@ def test_what_was_measured_is_reckoned_with(tmp_path, monkeypatch):
     engine = ToyEngines().for_encoding(None)
     monkeypatch.setattr(preset_bench, "load_engine", lambda bundle, run: engine)
     out, markdown = tmp_path / "estimates.json", tmp_path / "table.md"
-    arguments = ["--data", tmp_path, "--presets", "medium,ultrafast,intra", "--qps", "60,30,3"]
+    arguments = ["--data", tmp_path, "--presets", "medium,ultrafast,intra", "--qps", "108,78,51"]
     assert main([str(each) for each in (*arguments, "--estimates", out, "--markdown", markdown)]) == 0
     facts = json.loads(out.read_text())
     assert set(facts["tables"]) == {"medium", "ultrafast", INTRA}
     assert facts["tables"]["medium"]["q"] == [19, 49, 76]
     video = preset_bench.read_clip(tmp_path / "clip.y4m", tmp_path, None).video
-    found = estimate_bitrate(video, EncodeOptions.of(qp=30), path=out)
+    found = estimate_bitrate(video, EncodeOptions.of(qp=78), path=out)
     bits = facts["tables"]["medium"]["bits_per_pixel"]["clip"][1]
     assert found.likely_kbps == pytest.approx(bits * 48 * 32 * 25 / 1000)
     assert markdown.read_text().startswith("| preset |")
@@ -67,14 +67,14 @@ def test_what_was_measured_is_reckoned_with(tmp_path, monkeypatch):
 
 def test_estimates_pair_every_quality_with_its_bits():
     found = estimates(
-        [*MEASURED, *[measurement("medium", qp, 500, 1.0, 30.0, "two") for qp in (20, 30, 40, 50)]]
+        [*MEASURED, *[measurement("medium", qp, 500, 1.0, 30.0, "two") for qp in (68, 78, 88, 98)]]
     )
     assert found["medium"]["q"] == [29, 39, 49, 59]
     assert found["medium"]["bits_per_pixel"] == {"one": [1.0, 2.0, 4.0, 8.0], "two": [0.5] * 4}
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--presets", "mediun"], ["--qps", "80"], ["--qps", "x"], ["--clips", "no"]]
+    "arguments", [["--presets", "mediun"], ["--qps", "128"], ["--qps", "x"], ["--clips", "no"]]
 )
 def test_what_cannot_be_measured_is_refused(tmp_path, arguments, capsys):
     assert main(["--data", str(tmp_path), *arguments]) in (2, 3)

@@ -69,7 +69,7 @@ def test_every_byte_of_the_file_is_counted_and_its_note_apart(
 
 
 def test_frames_are_compared_and_told_apart_as_watched(codec: VideoCodec, clip: Clip) -> None:
-    coded = codec.code(CodecSettings(qp=0, bframes=3), clip)
+    coded = codec.code(CodecSettings(qp=48, bframes=3), clip)
     for number, frame in enumerate(coded.frames):
         errors = [np.abs(frame.y.astype(int) - other.y).mean() for other in clip.frames]
         assert int(np.argmin(errors)) == number
@@ -183,14 +183,14 @@ def test_the_command_measures_and_writes_every_report(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = {name: tmp_path / f"video.{name}" for name in ("json", "markdown", "png")}
-    arguments = ["--data", str(folder), "--peers", "x264", "--qps", "40,20,0", "--set", "keyint=1"]
+    arguments = ["--data", str(folder), "--peers", "x264", "--qps", "88,68,48", "--set", "keyint=1"]
     arguments += ["--json", str(outputs["json"]), "--markdown", str(outputs["markdown"])]
     arguments += ["--picture", str(outputs["png"])]
     assert video_bench.main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed == outputs["markdown"].read_text()
     for words in (
-        "preset medium, keyint=1, qp 40 20 0",
+        "preset medium, keyint=1, qp 88 68 48",
         "container %",
         "encode / decode",
         "counts its whole file",
@@ -198,11 +198,11 @@ def test_the_command_measures_and_writes_every_report(
         assert words in printed
     document = json.loads(outputs["json"].read_text())
     tested = [each for each in document["measurements"] if each["codec"] == "zvc69"]
-    assert [each["setting"] for each in tested] == [40, 20, 0]
+    assert [each["setting"] for each in tested] == [88, 68, 48]
     assert [each["kinds"][0]["frame_count"] for each in tested] == [FRAMES] * 3
     assert [each["codec"] for each in document["timings"]] == ["zvc69", "x264"]
     assert outputs["png"].stat().st_size > 1000
-    again = ["--data", str(folder), "--peers", "none", "--qps", "40,20,0", "--before", str(outputs["json"])]
+    again = ["--data", str(folder), "--peers", "none", "--qps", "88,68,48", "--before", str(outputs["json"])]
     assert video_bench.main(again) == 0
     assert cells_of(capsys.readouterr().out, "clip") == ["clip", "zvc69 before"]
 

@@ -62,7 +62,7 @@ def test_the_environment_names_a_file_where_none_is_typed(config):
         ("crf = 60", ("60 is out of range 0..51",)),
         ('crf = "low"', ("not a number",)),
         ("[encode]\ncrf = 3", ("no key 'encode'",)),
-        ("crf = 3\nqp = 4", ("given together",)),
+        ("crf = 3\nqp = 52", ("given together",)),
         ("audio = 1", ("not True or False",)),
         ("preset = true", ("no name of a preset",)),
         ('preset = "mediun"', ("mediun", "Did you mean medium?")),
@@ -87,7 +87,7 @@ def test_a_file_that_is_not_there_is_refused_by_the_flag_or_the_variable(tmp_pat
         chosen(environment={"ZVC69_CONFIG": missing})
 
 
-MODES = {"crf": 20.0, "qp": 5, "bitrate": "2M", "quality": 3, "target_size": "3M"}
+MODES = {"crf": 20.0, "qp": 53, "bitrate": "2M", "quality": 3, "target_size": "3M"}
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(MODES, 2)))
@@ -114,11 +114,12 @@ def test_a_quality_by_step_becomes_a_crf():
         {"keyint": 1, "force_key_frames": "5s"},
         {"keyint": 1, "motion_precision": "half"},
         {"keyint": 1, "motion_search": "thorough"},
-        {"keyint": 1, "qp": "20:23:28"},
+        {"keyint": 1, "rdoq_level": 1},
+        {"keyint": 1, "qp": "68:71:76"},
         {"keyint": 1, "cutree": True},
         {"rc_lookahead": 30},
         {"strict": True},
-        {"strict": True, "qp": 20},
+        {"strict": True, "qp": 68},
     ],
 )
 def test_a_flag_that_can_have_no_effect_is_refused(explicit):

@@ -24,7 +24,7 @@ def test_an_encode_without_flags_says_its_quality_and_no_more():
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ({"qp": 30}, {"qp": 30}),
+        ({"qp": 78}, {"qp": 78}),
         ({"crf": 30.5, "slices": 2}, {"crf": 30.5, "slices": 2}),
         ({"bitrate": "2M", "passes": 2}, {"bitrate": "2M", "passes": 2}),
         ({"target_size": "9k", "frame_headers": "full"}, {"target-size": "9k", "frame-headers": "full"}),

@@ -48,6 +48,22 @@ def test_no_two_shipped_presets_are_the_same():
     assert len(set(options)) == len(SHIPPED)
 
 
+def test_presets_refine_i_frames_and_decide_levels_by_their_effort():
+    names = ("ultrafast", "fast", "medium", "slow", "veryslow")
+    assert set(names) == set(SHIPPED)
+    options = [EncodeOptions.of(preset=name).codec for name in names]
+    assert [each.refine for each in options] == [0, 0, 8, 8, 12]
+    assert [each.rdoq_level for each in options] == [0, 0, 2, 2, 2]
+
+
+def test_a_preset_of_ones_own_that_refines_p_and_b_frames_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('refine = "12:8:4"\n')
+    with pytest.raises(UsageError, match="mine") as refusal:
+        EncodeOptions.of(preset=str(path))
+    assert refusal.value.next_step == "P and B frames are not refined any more; write --refine 12."
+
+
 def test_medium_is_the_defaults():
     assert EncodeOptions.of(preset="medium").codec == CodecSettings()
 

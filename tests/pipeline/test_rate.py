@@ -171,7 +171,7 @@ def test_cutree_moves_nothing_where_nothing_refers_to_anything(clip, out):
 
 
 def test_a_qpfile_forces_keyframes_and_quantisers(clip, out, tmp_path):
-    (tmp_path / "my.qp").write_text("0 I 36\n10 K 21\n")
+    (tmp_path / "my.qp").write_text("0 I 84\n10 K 69\n")
     rows = []
     options = EncodeOptions.of(qpfile=str(tmp_path / "my.qp"))
     encode(clip, out, options, engines=ToyEngines(), record=rows.append)
@@ -181,7 +181,7 @@ def test_a_qpfile_forces_keyframes_and_quantisers(clip, out, tmp_path):
 
 def test_a_zone_is_kept_to(clip, out):
     rows = []
-    options = EncodeOptions.of(crf=30.0, zones="20,29,q=76")
+    options = EncodeOptions.of(crf=30.0, zones="20,29,q=124")
     encode(clip, out, options, engines=ToyEngines(), record=rows.append)
     inside = [row.q for row in rows if 20 <= row.display_index <= 29]
     assert max(inside) <= 3 < min(row.q for row in rows if row.display_index < 20)

@@ -57,9 +57,9 @@ def test_variables_of_no_flag_are_left_alone():
 
 def test_crf_and_qp_together_are_refused_but_a_later_layer_replaces_the_other():
     with pytest.raises(UsageError, match="together with"):
-        resolve_encode({"crf": 20.0, "qp": 5}, PLAIN, {})
-    assert resolve_encode({"crf": 20.0}, PLAIN, {"ZVC69_QP": "5"}).codec.qp is None
-    assert resolve_encode({"qp": 5}, PLAIN, {"ZVC69_CRF": "20"}).codec.qp == 5
+        resolve_encode({"crf": 20.0, "qp": 53}, PLAIN, {})
+    assert resolve_encode({"crf": 20.0}, PLAIN, {"ZVC69_QP": "53"}).codec.qp is None
+    assert resolve_encode({"qp": 53}, PLAIN, {"ZVC69_CRF": "20"}).codec.qp == 53
 
 
 @pytest.mark.parametrize(

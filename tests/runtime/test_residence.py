@@ -89,7 +89,7 @@ def test_a_placed_array_comes_back_as_it_went():
 def test_networks_that_keep_their_arrays_code_the_same_stream(bundle, placed):
     plain = load_networks(bundle, choose_device("cpu"), 1)
     tables = CodecTables.from_arrays(bundle.arrays)
-    settings = CodecSettings(qp=20, bframes=3, keyint=50, scenecut=0)
+    settings = CodecSettings(qp=68, bframes=3, keyint=50, scenecut=0)
     streams, pictures = [], []
     for networks in (plain, placed):
         encoder = Encoder(VIDEO, settings, networks, tables)
@@ -225,7 +225,7 @@ def test_a_decoder_carries_symbols_and_brings_tables_and_what_is_shown(bundle, p
     """Of a P frame behind another: latents, means and predictions stay, and so do the references."""
     video = VideoFormat(width=128, height=64)
     tables = CodecTables.from_arrays(bundle.arrays)
-    settings = CodecSettings(qp=40, bframes=0, keyint=50, scenecut=0)
+    settings = CodecSettings(qp=88, bframes=0, keyint=50, scenecut=0)
     encoder = Encoder(video, settings, placed, tables)
     decoder = Decoder(video, encoder.base_q_256, placed, tables)
     for number, planned in enumerate(scheduled(video, moving_clip(video, 3, 5), settings, encoder.base_q_256)):
@@ -246,7 +246,7 @@ def test_an_encoder_brings_symbols_and_tables(bundle, placed, brought):
     """Of an I frame: the latent that is rounded, the means and what is predicted from stay, unless it is refined."""
     video = VideoFormat(width=128, height=64)
     tables = CodecTables.from_arrays(bundle.arrays)
-    settings = CodecSettings(qp=40, keyint=1, refine=0)
+    settings = CodecSettings(qp=88, keyint=1, refine=0)
     encoder = Encoder(video, settings, placed, tables)
     (planned,) = scheduled(video, moving_clip(video, 1, 5), settings, encoder.base_q_256)
     carried_before, brought_before = Watched.carried, brought()

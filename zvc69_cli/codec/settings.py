@@ -10,13 +10,15 @@ from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag, flags_of
 from zvc69_cli.frames import FrameKind
 
-Q_LEVELS: Final = 80
+Q_LEVELS: Final = 128
+INTRA_Q_LEVELS: Final = 80  # those that the networks of I frames know; an I frame is coded at the last at most
 Q_UNIT: Final = 256  # a q is carried as an integer in 1/256 of a quality index
 MAX_Q: Final = (Q_LEVELS - 1) * Q_UNIT
+MAX_INTRA_Q: Final = (INTRA_Q_LEVELS - 1) * Q_UNIT
 MAX_SLICES: Final = 64
 MAX_REFINE: Final = 16
 MAX_B_FRAMES: Final = 15
-KINDS: Final = ("I", "P", "B")  # of frames, as --qp and --refine name them
+KINDS: Final = ("I", "P", "B")  # of frames, as --qp names them
 FAST_SEARCH: Final = "fast"
 SPARSE_SEARCH: Final = "sparse"
 SEARCHES: Final = (SPARSE_SEARCH, FAST_SEARCH, "full", "thorough")  # the quickest first
@@ -106,16 +108,22 @@ class CodecSettings:
         choices=("nearest", "dead-zone"),
         in_presets=True,
     )
-    refine: int | str = flag(
-        "8:4:0",
-        "Steps by which latents are refined downhill on rate and distortion; each takes about as long as to decode a "
-        "frame twice. One number is for every frame; I:P:B are those of each kind, of which the first are few and "
-        "others are predicted from them.",
-        kind=int,
+    refine: int = flag(
+        8,
+        "Steps by which the latents of I frames are refined downhill on rate and distortion; each takes about as long "
+        "as to decode a frame twice.",
         low=0,
         high=MAX_REFINE,
         in_presets=True,
-        parts=KINDS,
+        one_only="P and B frames are not refined any more; write --refine {first}.",
+    )
+    rdoq_level: int = flag(
+        2,
+        "Rate-distortion optimised quantisation of P and B frames: 0 rounds with a fixed dead zone, 1 decides each "
+        "level by its cost, 2 also leaves out groups of coefficients and whole blocks.",
+        low=0,
+        high=2,
+        in_presets=True,
     )
     rc_lookahead: int = flag(
         24,
@@ -145,9 +153,8 @@ class CodecSettings:
         return of_kinds[0] if self.keyint == 1 else of_kinds[1]
 
     def refine_steps(self, kind: FrameKind) -> int:
-        """How many steps the latents of a frame of this kind are refined by."""
-        of_kinds = self._of_kinds("refine")
-        return int(self.refine) if of_kinds is None else of_kinds[KINDS.index(kind.name)]
+        """How many steps the latent of a frame of this kind is refined by: 0 for P and B frames."""
+        return self.refine if kind is FrameKind.I else 0
 
     @property
     def search_effort(self) -> str:

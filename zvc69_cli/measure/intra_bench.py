@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 from zvc69_cli.errors import UsageError
 from zvc69_cli.measure.bench import (
     TESTED,
@@ -41,7 +41,7 @@ _DEFAULT_LIST: Final = ",".join(map(str, DEFAULT_QS))
 
 
 def rates_of(codec: IntraCodec, qs: Sequence[int]) -> list[TestedRate]:
-    """The codec at each quality index, 0..79, higher is better."""
+    """The codec at each quality index, 0..INTRA_Q_LEVELS - 1, higher is better."""
     return [TestedRate(setting=q, code=partial(_code, codec, q)) for q in qs]
 
 
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--q-list",
         default=_DEFAULT_LIST,
         metavar="Q,Q,...",
-        help=f"quality indexes 0..{Q_LEVELS - 1} (%(default)s)",
+        help=f"quality indexes 0..{INTRA_Q_LEVELS - 1} (%(default)s)",
     )
     parser.add_argument(
         "--peers",
@@ -123,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _qs(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) < Q_LEVELS for part in parts):
+    if not all(part.strip().isdecimal() and int(part) < INTRA_Q_LEVELS for part in parts):
         raise UsageError(
-            "--q-list", f"{text!r} is not a list of 0..{Q_LEVELS - 1}", f"Give it as {_DEFAULT_LIST}."
+            "--q-list", f"{text!r} is not a list of 0..{INTRA_Q_LEVELS - 1}", f"Give it as {_DEFAULT_LIST}."
         )
     return tuple(sorted({int(part) for part in parts}))
 

@@ -35,7 +35,7 @@ class IntraCodec:
     def encode_intra(self, frames: Sequence[Frame], video: VideoFormat, q: int) -> Coded:
         """Every frame as an intra frame at quality index q, and what a decoder makes of the stream.
 
-        q  0..79, higher is better
+        q  0..INTRA_Q_LEVELS - 1, higher is better
         """
         started = time.perf_counter()
         stream = self._encode(frames, video, q)

@@ -2,7 +2,7 @@
 
 Every clip is encoded and decoded by every preset at the same quantisers. The table says how fast each is and how many
 bits it takes beside medium for the same PSNR; --estimates writes what `zvc69 encode --dry-run` reckons with.
-For a quick look: `--frames 17 --presets ultrafast,medium --qps 64,52,40,28`.
+For a quick look: `--frames 17 --presets ultrafast,medium --qps 112,100,88,76`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from zvc69_cli.pipeline.presets import DEFAULT_PRESET, find_preset, shipped_pres
 from zvc69_cli.pipeline.resolve import EncodeOptions, resolve_encode
 from zvc69_cli.runtime.bundle import DEFAULT_BUNDLE
 
-QPS: Final = "70,58,46,34,22,10"
+QPS: Final = "118,106,94,82,70,58"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

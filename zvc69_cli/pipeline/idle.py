@@ -47,6 +47,7 @@ IDLES: Final = (
             ("force_key_frames", lambda value: bool(value.strip())),
             ("motion_precision", lambda value: value != "quarter"),
             ("motion_search", lambda value: value != "full"),
+            ("rdoq_level", lambda value: value != 2),
             ("cutree", bool),
         )
     ),

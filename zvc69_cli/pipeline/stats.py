@@ -61,7 +61,7 @@ class FrameRecord:
 
     display_index  from 0, as watched
     pts            ticks of the source's time base
-    q              quality index, 0..79
+    q              quality index, 0..127
     size_bytes     of its payload
     rate_factor    the crf that rate control coded it at; None where nothing controls the rate
     buffer_share   how full the decoder's buffer is before it is taken out, 0..1; None where there is none

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy.layers import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
-from zvc69_cli.codec.settings import MAX_Q, Q_UNIT
+from zvc69_cli.codec.settings import Q_UNIT
 from zvc69_cli.frames import FrameKind
 
 PRECISION_BITS: Final = 24
@@ -108,8 +108,8 @@ class SymbolTables:
 class LatentTables:
     """Everything integer that prices the latents of one kind of frame, beside their prior.
 
-    scale_offsets  int [Q_LEVELS, C]: what a q adds to the scale indexes of the latent, in quarters
-    hyper_offsets  int [Q_LEVELS, Z]: the scale index of the hyper latent at a q, in quarters
+    scale_offsets  int [INTRA_Q_LEVELS, C]: what a q adds to the scale indexes of the latent, in quarters
+    hyper_offsets  int [INTRA_Q_LEVELS, Z]: the scale index of the hyper latent at a q, in quarters
     hyper_means    int [Z]
     """
 
@@ -213,10 +213,11 @@ def _symbol_arrays(tables: LatentTables, stem: str) -> dict[str, NDArray[Any]]:
 def between_rows(rows: I64, q_256: int) -> I64:
     """The row of a table of q at a real q, by integer interpolation.
 
-    q_256  0..MAX_Q, in 1/256 of an index
+    q_256  0 to that of the last row, in 1/256 of an index
     """
-    if not 0 <= q_256 <= MAX_Q:
-        raise ValueError(f"q is {q_256}/256, should be 0..{MAX_Q}/256")
+    last = (len(rows) - 1) * Q_UNIT
+    if not 0 <= q_256 <= last:
+        raise ValueError(f"q is {q_256}/256, should be 0..{last}/256")
     below, fraction = divmod(q_256, Q_UNIT)
     above = min(below + 1, len(rows) - 1)
     row: I64 = (rows[below] * (Q_UNIT - fraction) + rows[above] * fraction + Q_UNIT // 2) >> 8

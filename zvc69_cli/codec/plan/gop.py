@@ -13,7 +13,8 @@ import numpy as np
 from zvc69_cli.codec.plan.b_adapt import GroupChoice
 from zvc69_cli.codec.plan.forced_keys import ForcedKeyWatch
 from zvc69_cli.codec.plan.scenecut import SceneCuts, small_picture
-from zvc69_cli.codec.settings import MAX_Q, Q_UNIT, CodecSettings
+from zvc69_cli.codec.rate.quality import highest_q_256
+from zvc69_cli.codec.settings import Q_UNIT, CodecSettings
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
 
 SLOTS: Final = 8  # pictures that a decoder keeps to predict from
@@ -33,7 +34,8 @@ class PlannedFrame:
     """A frame in coding order, with all that was decided about it.
 
     dts             ticks of the video's time base: strictly increasing in coding order, never above the pts
-    q_offset        1/256 of a quality index against the stream's base q; their sum is within 0..MAX_Q
+    q_offset        1/256 of a quality index against the stream's base q; their sum is one
+                    that codec.rate.quality.highest_q_256 allows
     temporal_layer  0 for I and P frames, 1.. for B frames
     references      slots of the decoded picture buffer in order of their frames' pts: none for I, the past for P,
                     past and future for B
@@ -182,12 +184,13 @@ class Scheduler:
     ) -> PlannedFrame:
         index, self._coding_index = self._coding_index, self._coding_index + 1
         q = usual_q(kind, layer, self._settings)
+        q_256 = int(np.clip(self._base_q_256 + q * Q_UNIT, 0, highest_q_256(kind)))
         return PlannedFrame(
             frame=frame,
             kind=kind,
             coding_index=index,
             dts=self._dts.popleft(),
-            q_offset=int(np.clip(self._base_q_256 + q * Q_UNIT, 0, MAX_Q)) - self._base_q_256,
+            q_offset=q_256 - self._base_q_256,
             temporal_layer=layer,
             references=references,
             stored_in=stored_in,

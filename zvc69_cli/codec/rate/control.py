@@ -18,13 +18,14 @@ from zvc69_cli.codec.plan.complexity import evened
 from zvc69_cli.codec.plan.gop import PlannedFrame, group_frames, usual_q
 from zvc69_cli.codec.plan.lookahead import FrameCosts, Lookahead
 from zvc69_cli.codec.plan.propagation import preferences
-from zvc69_cli.codec.rate.model import TOP_Q, Expected, RateClass, SizeModel, class_of, curve
+from zvc69_cli.codec.rate.model import Expected, RateClass, SizeModel, class_of, curve, top_q
 from zvc69_cli.codec.rate.pass_log import PassFrame, PassLog
 from zvc69_cli.codec.rate.plan import RatePlan
+from zvc69_cli.codec.rate.quality import highest_q_256
 from zvc69_cli.codec.rate.target import RateTarget
 from zvc69_cli.codec.rate.vbv import base_that_lasts, ceilings, header_bytes
 from zvc69_cli.codec.rate.zones import FrameOrders
-from zvc69_cli.codec.settings import MAX_Q, Q_UNIT, CodecSettings
+from zvc69_cli.codec.settings import Q_UNIT, CodecSettings
 from zvc69_cli.frames import FrameKind, VideoFormat
 
 INTRA_LAG: Final = 8  # frames that may be worked on beside each other where none refers to another
@@ -182,7 +183,7 @@ class RateControl:
         ordered = self._ordered(group)
         base = self._base_for(group)
         for each, q in zip(group, ordered, strict=True):
-            each.q = min(TOP_Q, max(0.0, base + each.offset)) if q is None else q
+            each.q = min(top_q(each.rate_class), max(0.0, base + each.offset if q is None else q))
         self._frames_out += len(group)
         if self._offsets is not None:
             self._offsets |= {each.planned.coding_index: each.offset for each in group}
@@ -265,7 +266,7 @@ class RateControl:
         return self._model.expect(each.rate_class, each.cost, each.offset)
 
     def _with_q(self, each: _Held) -> PlannedFrame:
-        q_256 = min(MAX_Q, max(0, round(each.q * Q_UNIT)))
+        q_256 = min(highest_q_256(each.planned.kind), max(0, round(each.q * Q_UNIT)))
         return replace(each.planned, q_offset=q_256 - self._base_q_256)
 
     def _limited(self, group: list[_Held], planned: list[PlannedFrame]) -> list[PlannedFrame]:

@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS
 from zvc69_cli.frames import FrameKind
 
 TOP_Q: Final = Q_LEVELS - 1.0
+TOP_INTRA_Q: Final = INTRA_Q_LEVELS - 1.0
 # Ends of the base q: beyond them the offsets change nothing any more.
 LOWEST_BASE: Final = -12.0
 HIGHEST_BASE: Final = TOP_Q + 14.0
@@ -29,6 +30,7 @@ class RateClass(IntEnum):
 
 # log2 of the bits that a luma sample takes at a q, for each unit of lookahead cost: means over seven clips of 17 frames
 # that are not test clips, from 45 on over five of 13; B_DEEP beyond 52 goes on as steeply as the others.
+# Nothing was measured beyond 79.
 _CURVES: Final = {
     RateClass.I: ((0, 13, 23, 33, 43, 53, 65, 79), (-6.72, -5.66, -4.84, -4.06, -3.40, -2.83, -2.25, -1.72)),
     RateClass.P: (
@@ -45,12 +47,28 @@ _CURVES: Final = {
     ),
 }
 _PARTS: Final = 16  # of a quality index, that tables of them have: they are asked a thousand times a group
-_TABLES: Final = {
-    rate_class: [float(2.0 ** np.interp(part / _PARTS, *knots)) for part in range((Q_LEVELS - 1) * _PARTS + 1)]
-    for rate_class, knots in _CURVES.items()
-}
 _MEMORY: Final = 0.8  # of what was learnt, what is left at the next frame of the same class
 _SHARED: Final = 1.0  # frames that what is known of all classes counts as
+
+
+def top_q(rate_class: RateClass) -> float:
+    """The highest q that frames of a class are coded at."""
+    return TOP_INTRA_Q if rate_class is RateClass.I else TOP_Q
+
+
+def _table(rate_class: RateClass) -> list[float]:
+    """The curve of a class at every part of an index from 0 to TOP_Q.
+
+    Beyond its last knot the curve goes on as steeply as between its last two, up to the class's highest q.
+    """
+    qs, logs = _CURVES[rate_class]
+    slope = (logs[-1] - logs[-2]) / (qs[-1] - qs[-2])
+    asked = np.minimum(np.arange((Q_LEVELS - 1) * _PARTS + 1) / _PARTS, top_q(rate_class))
+    beyond = slope * np.maximum(0.0, asked - qs[-1])
+    return [float(bits) for bits in 2.0 ** (np.interp(asked, qs, logs) + beyond)]
+
+
+_TABLES: Final = {rate_class: _table(rate_class) for rate_class in RateClass}
 
 
 def class_of(kind: FrameKind, temporal_layer: int) -> RateClass:
@@ -63,7 +81,7 @@ def class_of(kind: FrameKind, temporal_layer: int) -> RateClass:
 
 
 def curve(rate_class: RateClass, q: float) -> float:
-    """Bits a luma sample for each unit of cost, at a q in 0..79."""
+    """Bits a luma sample for each unit of cost, at a q in 0..127; that of I frames is flat beyond 79."""
     return _TABLES[rate_class][round(q * _PARTS)]
 
 
@@ -80,8 +98,8 @@ class Expected:
     offset: float
 
     def q_at(self, base: float) -> float:
-        """The frame's own q, 0..79."""
-        return min(TOP_Q, max(0.0, base + self.offset))
+        """The frame's own q, 0..127; that of an I frame 0..79."""
+        return min(top_q(self.rate_class), max(0.0, base + self.offset))
 
     def bits_at(self, base: float) -> float:
         """What it takes where the base q is this."""

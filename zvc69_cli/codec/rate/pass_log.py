@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from zvc69_cli.codec.rate.quality import highest_q_256
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import FrameKind
 
@@ -127,6 +128,8 @@ def _frame(value: Any, where: str, number: int) -> PassFrame:
         )
         if min(frame.temporal_layer, frame.q_256, frame.size_bytes) < 0 or not abs(frame.offset) < 1000:
             raise ValueError("a number is out of range")
+        if frame.q_256 > highest_q_256(frame.kind):
+            raise ValueError("its q is out of range")
     except (TypeError, ValueError, KeyError, OverflowError) as cause:
         raise UsageError(where, f"line {number} is no frame", _STEP) from cause
     return frame

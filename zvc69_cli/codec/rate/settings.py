@@ -87,10 +87,10 @@ class RateSettings:
     )
     zones: str = flag(
         "",
-        "Other quality for parts: FIRST,LAST,q=QP or b=FACTOR of the bits, with / between: 0,99,q=30/100,200,b=0.5.",
+        "Other quality for parts: FIRST,LAST,q=QP or b=FACTOR of the bits, with / between: 0,99,q=78/100,200,b=0.5.",
     )
     qpfile: str = flag(
-        "", "File that says kinds and quantisers of frames, one a line: 0 I 20, 8 P -1; K is a keyframe."
+        "", "File that says kinds and quantisers of frames, one a line: 0 I 68, 8 P -1; K is a keyframe."
     )
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ class FrameOrders:
         return bool(self.zones or self.frames)
 
     def q_of(self, display_index: int, usual: float) -> float | None:
-        """The q, 0..79, that is ordered for a frame; None where none is.
+        """The q, 0..127, that is ordered for a frame; None where none is.
 
         usual  what a frame of its place has over the base: a zone's quantiser is a base, a single frame's its own
         """
