@@ -6,12 +6,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engines.training.tables import gaussian_tables
-from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
+from engines.training.tables import SymbolCounts, fit_class_tables, gaussian_tables
+from zvc69_cli.codec.entropy.tables import (
+    CLASS_CONTEXTS,
+    CLASSES,
+    TOTAL_FREQUENCY,
+    CodecTables,
+    InterTables,
+    SymbolTables,
+)
 from zvc69_cli.codec.motion.fields import CELL_SIDES
 from zvc69_cli.codec.picture.planes import SEARCH_MARGIN
 from zvc69_cli.codec.plan.gop import PlannedFrame
-from zvc69_cli.codec.settings import Q_LEVELS
+from zvc69_cli.codec.residual.layout import (
+    BAND_ORDER,
+    FREQUENCIES,
+    GROUP_SIZES,
+    GROUPS,
+    basis,
+    group_of_pass,
+)
+from zvc69_cli.codec.residual.prior import row_of
+from zvc69_cli.codec.residual.steps import quantiser_steps
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 from zvc69_cli.frames import FrameKind
 
 
@@ -23,14 +40,15 @@ class PriorOutput(NamedTuple):
 
 LATENT_CHANNELS = 8
 HYPER_CHANNELS = 2
+_BASIS = basis()
 SHIFTS = tuple((x, y) for y in (0, -4, -2, 2, 4) for x in (0, -8, -4, -2, 2, 4, 8))  # whole luma samples
 
 
 class ToyNetworks:
     """Satisfies codec.networks.Networks: block means up and down, a prior that looks at its neighbours.
 
-    Motion is searched among a few whole samples and moves whole blocks; a P or B frame codes block means of what its
-    prediction leaves.
+    Motion is searched among a few whole samples and moves whole blocks. A P or B frame codes the whole transform of
+    what its prediction leaves; the tables follow from simple sums.
     """
 
     latent_channels = LATENT_CHANNELS
@@ -43,7 +61,11 @@ class ToyNetworks:
     def put(self, array):
         return array
 
+    def each_frame(self):
+        """Called once for each frame that is coded, of any kind, for tests that count, delay or fail."""
+
     def analyse(self, y, u, v, q_256):
+        self.each_frame()
         quarters = _means(y, 8)
         height, width = quarters.shape[0] // 2, quarters.shape[1] // 2
         luma = quarters.reshape(height, 2, width, 2).transpose(1, 3, 0, 2).reshape(4, height, width)
@@ -78,10 +100,6 @@ class ToyNetworks:
         unseen = np.zeros((2, height, width))
         return (np.concatenate([luma, chroma, unseen]) / _steps(q_256)).astype(np.float32)
 
-    def gradient_inter(self, planes, latent, context, q_256):
-        left = tuple(plane - guess for plane, guess in zip(planes, _planes(context), strict=True))
-        return self.gradient(left, latent, q_256)
-
     def search(self, y, samples, effort):
         whole, reference = (np.rint(plane * 1020).astype(np.int64) for plane in (y, _whole_samples(samples)))
         fine = np.stack([_means(np.abs(whole - _shifted(reference, *shift)), 8) for shift in SHIFTS])
@@ -109,29 +127,58 @@ class ToyNetworks:
             np.float32(peak)
         )
 
-    def context(self, warped):
-        return sum(warped) / np.float32(len(warped))
+    def blend(self, first, second):
+        return (first + second) / np.float32(2)
 
-    def analyse_inter(self, y, u, v, context, q_256):
-        left = (plane - guess for plane, guess in zip((y, u, v), _planes(context), strict=True))
-        return self.analyse(*left, q_256)
+    def residual_costs(self, planes, prediction, steps):
+        self.each_frame()
+        picture, predicted = (
+            _transformed(each) / steps[:, None, None] for each in (_features(planes), prediction)
+        )
+        left = (picture - weight[:, None, None] * predicted for weight in _class_weights())
+        costs = np.stack([np.log2(each**2 + 0.5).sum(0) / 2 for each in left])
+        classes, rows, columns = costs.shape
+        units = costs.reshape(classes, rows // 2, 2, columns // 2, 2).sum((2, 4))
+        return picture.astype(np.float32), predicted.astype(np.float32), units.astype(np.float32)
 
-    def predict_inter_first(self, hyper, height, width, extra, offsets):
-        """Leans on the references' latents, and expects more where vectors were coded."""
-        plain = self.predict_first(hyper, height, width, offsets)
-        references = extra[:LATENT_CHANNELS] + extra[LATENT_CHANNELS : 2 * LATENT_CHANNELS]
-        means = plain.means + np.floor(references / 8).astype(np.float32)
-        moving = 8 * (extra[-4] + extra[-1]) + np.abs(extra[-6] + extra[-3]) % 8
-        state = np.concatenate([means, np.broadcast_to(moving, means.shape)]).astype(np.float32)
-        return PriorOutput(means, _indexes(means, offsets, moving), state)
+    def residual_coefficients(self, picture, prediction, classes):
+        return picture - _weights_of(classes) * prediction
 
-    def predict_inter_second(self, known, state, offsets):
-        near = np.floor((np.roll(known, 1, 1) + state[:LATENT_CHANNELS]) / 4).astype(np.float32)
-        return PriorOutput(near, _indexes(near, offsets, state[-1]), state)
+    def residual_state(self, inputs):
+        """What the inputs say of how much each cell codes: one plane of integers."""
+        return np.floor(inputs[9:27].sum(0, keepdims=True) / 18 + inputs[0:1] / 64).astype(np.float32)
 
-    def synthesise_inter(self, latent, context, q_256, peak):
-        pairs = zip(_decoded(latent, q_256), _planes(context), strict=True)
-        return tuple(_samples(plane + guess, peak) for plane, guess in pairs)
+    def residual_pass(self, number, known, levels, state):
+        """Expects as much as the state says, and as was coded in the cell and in its neighbours."""
+        group = group_of_pass(number)
+        if known is None:
+            known = np.zeros_like(state)
+        else:
+            known = known + np.minimum(np.abs(levels), 64).sum(0, keepdims=True).astype(np.float32)
+        near = np.roll(known, 1, 1) + np.roll(known, 1, 2)
+        indexes = np.clip(np.floor((state + 4 * known + near) / 2), 0, 63).astype(np.uint8)
+        rows = np.broadcast_to(row_of(indexes, group), (GROUP_SIZES[group], *indexes.shape[1:]))
+        return known, rows.astype(np.uint8)
+
+    def rebuild(self, levels, classes, prediction, steps):
+        coefficients = _weights_of(classes) * _transformed(prediction)
+        shrunk = _untransformed(coefficients)
+        return _untransformed(coefficients + levels * steps[:, None, None]), shrunk
+
+    def loop_filter(self, pictures, edges, steps, q_256):
+        """A fourth of the way to what the moved references show, where they are near."""
+        picture, _, first, last = pictures
+        apart = (first + last) / np.float32(2) - picture
+        return (np.clip(apart, -steps[0], steps[0]) / np.float32(4)).astype(np.float32)
+
+    def filter_sums(self, planes, picture, correction):
+        lack = _features(planes) - picture
+        products = (lack * correction, correction * correction, lack * lack)
+        sums = [[part.sum() for part in np.split(each, (64, 80))] for each in products]
+        return np.array(sums, np.float32)
+
+    def finish(self, picture, correction, strength, peak):
+        return tuple(_samples(plane, peak) for plane in _planes(picture + np.float32(strength) * correction))
 
 
 class ToyIntraNetworks(ToyNetworks):
@@ -158,20 +205,28 @@ def plan_of(
 
 def toy_tables() -> CodecTables:
     """Tables of the toy: scales that grow with q, as a trained model's do."""
-    rows = (60 + np.arange(Q_LEVELS) * 140 / 63).astype(np.int64)
+    rows = (60 + np.arange(INTRA_Q_LEVELS) * 140 / 63).astype(np.int64)
     latents = {
         "latent": gaussian_tables(),
         "hyper": gaussian_tables(),
         "scale_offsets": np.repeat(rows[:, None], LATENT_CHANNELS, 1),
-        "hyper_offsets": np.full((Q_LEVELS, HYPER_CHANNELS), 120, np.int64),
+        "hyper_offsets": np.full((INTRA_Q_LEVELS, HYPER_CHANNELS), 120, np.int64),
         "hyper_means": np.array([1, -2], np.int64),
     }
-    inter = {
-        **latents,
-        "scale_offsets": latents["scale_offsets"] - 20,
-        "hyper_means": np.array([0, 0], np.int64),
-    }
-    return CodecTables(**latents, inter=InterTables(**inter, motion=toy_motion_tables()))
+    inter = InterTables(
+        motion=toy_motion_tables(),
+        levels=toy_level_tables(),
+        classes=fit_class_tables(SymbolCounts(CLASSES, CLASS_CONTEXTS)),
+        steps=quantiser_steps(),
+        weights=np.rint(256 * _class_weights()).astype(np.int64),
+    )
+    return CodecTables(**latents, inter=inter)
+
+
+def toy_level_tables() -> SymbolTables:
+    """Rows of the toy's latents for each frequency group; those of the lowest index code nothing."""
+    rows = [row for row in gaussian_tables().rows for _ in GROUPS]
+    return SymbolTables(rows, len(GROUPS))
 
 
 def toy_intra_tables() -> CodecTables:
@@ -207,6 +262,34 @@ def _means(plane, size):
 
 def _repeat(plane, size):
     return np.repeat(np.repeat(plane, size, 0), size, 1)
+
+
+def _class_weights():
+    """Band weights [classes, 96] that fall with the frequency, the steeper the higher the class."""
+    frequencies = FREQUENCIES[BAND_ORDER]
+    falls = np.exp(-np.multiply.outer(np.arange(CLASSES) / 4, frequencies))
+    return np.rint(256 * falls).astype(np.float32) / np.float32(256)
+
+
+def _weights_of(classes):
+    """The band weights of every cell [96, h, w] of units with these classes."""
+    return _class_weights()[classes].repeat(2, 0).repeat(2, 1).transpose(2, 0, 1)
+
+
+def _features(planes):
+    y, u, v = planes
+    return np.concatenate([_unshuffled(y, 8), _unshuffled(u, 4), _unshuffled(v, 4)])
+
+
+def _transformed(features):
+    """Rounded to 1 / 2^16, so that no machine's order of summation shows."""
+    exact = np.einsum("kc,chw->khw", _BASIS, features.astype(np.float64) - 0.5)
+    return (np.rint(exact * 65536) / 65536).astype(np.float32)
+
+
+def _untransformed(coefficients):
+    exact = np.einsum("kc,khw->chw", _BASIS, coefficients.astype(np.float64)) + 0.5
+    return (np.rint(exact * 65536) / 65536).astype(np.float32)
 
 
 def _decoded(latent, q_256):

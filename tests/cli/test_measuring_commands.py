@@ -118,7 +118,7 @@ def test_profile_prints_tables(here):
     [
         ("read", [("media.demux", "__iter__")], "read"),
         ("read", [("media.demux", "_frame"), ("media.pictures", "planes")], "convert"),
-        ("quantise", [("codec.encoder", "code"), ("pipeline.timed", "analyse_inter")], "analyse"),
+        ("quantise", [("codec.encoder", "code"), ("pipeline.timed", "residual_costs")], "analyse"),
         ("quantise", [("codec.encoder", "code"), ("codec.intra.rounding", "rounded")], "arithmetic"),
         ("quantise", [("codec.motion.search", "chooser"), ("pipeline.timed", "search")], "search"),
         ("pack", [("codec.encoder", "pack")], "entropy"),

@@ -53,7 +53,7 @@ def test_a_claim_is_ready_once_its_references_are_there():
 
 
 class FailingNetworks(ToyNetworks):
-    def context(self, warped):
+    def warp(self, *given):
         raise MemoryError("of one frame")
 
 

@@ -120,7 +120,7 @@ def test_three_b_frames_form_a_pyramid():
     assert [each.frame.pts for each in planned] == [0, 4, 2, 1, 3, 8, 6, 5, 7]
     assert kinds(planned) == "IPBBBPBBB"
     assert [each.temporal_layer for each in planned] == [0, 0, 1, 2, 2, 0, 1, 2, 2]
-    assert [each.q_offset // 256 for each in planned] == [12, 0, -8, -13, -13, 0, -8, -13, -13]
+    assert [each.q_offset // 256 for each in planned] == [9, 0, -6, -10, -10, 0, -6, -10, -10]
     assert [each.dts for each in planned] == list(range(-2, 7))
     assert [each.frame.pts for each in planned if each.stored_in is None] == [1, 3, 5, 7]
 

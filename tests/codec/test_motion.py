@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.codec.clips import NETWORKS, TABLES, moving_clip, pair, scheduled
+from tests.codec.clips import NETWORKS, TABLES
 from tests.codec.reference_motion import decode_motion, timed
 from zvc69_cli.codec.entropy.coder import BrokenString, Pass, StringReader, pack_string
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT
@@ -35,9 +35,9 @@ from zvc69_cli.codec.motion.fields import (
     time_ratio,
 )
 from zvc69_cli.codec.motion.prior import IntegerMotionPrior, motion_stem
-from zvc69_cli.codec.picture.references import ReferenceState, first_prediction, prior_extra, second_prediction
-from zvc69_cli.codec.settings import CodecSettings
-from zvc69_cli.frames import FrameKind, VideoFormat
+from zvc69_cli.codec.picture.references import ReferenceState, first_prediction, second_prediction
+from zvc69_cli.codec.residual.context import no_levels
+from zvc69_cli.frames import FrameKind
 
 
 def random_motion(rng, height, width, reach=60):
@@ -48,10 +48,9 @@ def random_motion(rng, height, width, reach=60):
     )
 
 
-def state(pts, span_ticks, motion, latent=None):
+def state(pts, span_ticks, motion):
     _, height, width = motion.fields[1].shape
-    latent = np.zeros((8, height, width), np.float32) if latent is None else latent
-    return ReferenceState(pts, span_ticks, motion, latent)
+    return ReferenceState(pts, span_ticks, motion, no_levels(2 * height, 2 * width))
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
@@ -277,23 +276,6 @@ class _EvenOdds:
         return np.zeros((5, *inputs.shape[1:]), np.float32)
 
 
-def test_the_prior_of_the_latent_sees_references_and_motion_within_bounds():
-    rng = np.random.default_rng(6)
-    latents = [rng.integers(-9000, 9000, (8, 2, 3)).astype(np.float32) for _ in range(2)]
-    motions = [random_motion(rng, 2, 3) for _ in range(2)]
-    references = [state(0, 1, motions[0], latents[0]), state(9, 9, motions[0], latents[1])]
-    extra = prior_extra(references, motions)
-    assert extra.shape == (2 * 8 + 6, 2, 3)
-    assert np.array_equal(extra[8:16], np.clip(latents[1], -ACTIVATION_LIMIT, ACTIVATION_LIMIT))
-    assert np.array_equal(extra[16:18], motions[0].fields[1])
-    assert np.array_equal(extra[18], motions[0].coded[1])
-    assert np.array_equal(extra[19:21], motions[1].fields[1])
-    assert np.array_equal(extra[21], motions[1].coded[1])
-    once = prior_extra(references[:1], motions[:1])
-    assert np.array_equal(once[:8], once[8:16])
-    assert np.array_equal(once[16:19], once[19:22])
-
-
 def _motion_arrays(rng, channels=4):
     """Random integers in the places of a bundle's motion prior."""
     arrays = {}
@@ -339,51 +321,15 @@ def test_inter_tables_survive_their_arrays():
     assert len(back.inter.motion.rows) == 128
     for one, other in zip(back.inter.motion.rows, TABLES.inter.motion.rows, strict=True):
         assert np.array_equal(one, other)
-    assert np.array_equal(back.inter.scale_offsets, TABLES.inter.scale_offsets)
-    assert not np.array_equal(back.inter.scale_offsets, back.scale_offsets)
-    assert back.b is None and back.of_kind(FrameKind.B) is back.inter
+    for name in ("levels", "classes"):
+        found, due = getattr(back.inter, name), getattr(TABLES.inter, name)
+        assert found.skip_below == due.skip_below
+        assert all(np.array_equal(*each) for each in zip(found.rows, due.rows, strict=True))
+    assert np.array_equal(back.inter.steps, TABLES.inter.steps)
+    assert np.array_equal(back.inter.weights, TABLES.inter.weights)
     without = dataclasses.replace(TABLES, inter=None)
     assert CodecTables.from_arrays(without.to_arrays()).inter is None
     assert without.kinds == (FrameKind.I,)
-
-
-def test_b_frames_may_have_tables_of_their_own():
-    """Of latents and hyper latents; all else is that of P frames, and is kept once."""
-    latent = SymbolTables(TABLES.latent.rows[::-1], 3)
-    both = dataclasses.replace(TABLES, b=dataclasses.replace(TABLES.inter, latent=latent))
-    arrays = both.to_arrays()
-    assert sorted(arrays.keys() - TABLES.to_arrays().keys()) == [
-        f"inter.tables.b.{name}.{part}"
-        for name in ("hyper", "latent")
-        for part in ("mirrored", "reach", "skip_below")
-    ]
-    back = CodecTables.from_arrays(arrays)
-    own = back.of_kind(FrameKind.B)
-    assert own.latent.skip_below == 3
-    assert np.array_equal(own.latent.rows[0], TABLES.latent.rows[-1])
-    assert np.array_equal(back.of_kind(FrameKind.P).latent.rows[0], TABLES.inter.latent.rows[0])
-    assert own.motion is back.inter.motion and own.scale_offsets is back.inter.scale_offsets
-
-
-def test_frames_are_priced_by_the_tables_of_their_kind():
-    """By them alone: where those of B frames are others, I and P frames are the same bytes, and all decode."""
-    video = VideoFormat(width=64, height=48)
-    shifted = SymbolTables([*TABLES.inter.latent.rows[4:], *TABLES.inter.latent.rows[-4:]], 0)
-    others = dataclasses.replace(TABLES, b=dataclasses.replace(TABLES.inter, latent=shifted))
-    settings = CodecSettings(qp=78, bframes=3, b_adapt=0, scenecut=0)
-    payloads = []
-    for tables in (TABLES, others):
-        encoder, decoder = pair(video, settings, tables=tables)
-        coded = [
-            encoder.quantise(each)
-            for each in scheduled(video, moving_clip(video, 5), settings, encoder.base_q_256)
-        ]
-        packets = [encoder.pack(each) for each in coded]
-        for quantised, packet in zip(coded, packets, strict=True):
-            assert np.array_equal(decoder.parse(packet).symbols, quantised.symbols)
-        payloads.append({packet.kind: packet.payload for packet in packets})
-    same = {kind: payload == payloads[1][kind] for kind, payload in payloads[0].items()}
-    assert same == {FrameKind.I: True, FrameKind.P: True, FrameKind.B: False}
 
 
 @pytest.mark.parametrize(("rows", "skip_below"), [(64, 0), (128, 1)])
@@ -392,6 +338,22 @@ def test_motion_tables_of_another_size_are_refused(rows, skip_below):
     fields = {each.name: getattr(TABLES.inter, each.name) for each in dataclasses.fields(InterTables)}
     with pytest.raises(ValueError, match="motion tables are"):
         InterTables(**{**fields, "motion": motion})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"levels": SymbolTables(TABLES.inter.levels.rows[:64], 0)}, "level tables are 64 rows"),
+        ({"classes": SymbolTables(TABLES.inter.classes.rows[:2], 0)}, "class tables are 2 rows"),
+        ({"classes": SymbolTables(TABLES.inter.classes.rows, 1)}, "that skip 1"),
+        ({"steps": TABLES.inter.steps[:80]}, "quantiser steps are"),
+        ({"steps": 0 * TABLES.inter.steps}, "quantiser steps are"),
+        ({"weights": TABLES.inter.weights[:, :64]}, "band weights are"),
+    ],
+)
+def test_tables_of_residuals_of_another_size_are_refused(changes, text):
+    with pytest.raises(ValueError, match=text):
+        dataclasses.replace(TABLES.inter, **changes)
 
 
 def test_prices_are_those_of_the_coder():

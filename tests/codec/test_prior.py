@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, IntegerConv
-from zvc69_cli.codec.entropy.tables import CodecTables
-from zvc69_cli.codec.intra.prior import INTER_STEM, INTRA_STEM, IntegerPrior
+from zvc69_cli.codec.entropy.tables import LEVEL_TABLES, CodecTables
+from zvc69_cli.codec.intra.prior import INTRA_STEM, IntegerPrior
 from zvc69_cli.codec.motion.fields import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
 from zvc69_cli.codec.motion.prior import IntegerMotionPrior
+from zvc69_cli.codec.residual.context import INPUTS
+from zvc69_cli.codec.residual.layout import BANDS, GROUP_SIZES, GROUPS, PASSES, group_of_pass, pass_places
+from zvc69_cli.codec.residual.prior import RESIDUAL_STEM, IntegerResidualPrior
 from zvc69_cli.codec.settings import MAX_INTRA_Q
 from zvc69_cli.runtime.bundle import find_bundle
 from zvc69_cli.runtime.providers import choose_device
@@ -89,25 +92,34 @@ def inter_bundle(bundle):
 
 
 @pytest.mark.parametrize("optimised", [False, True])
-def test_the_inter_priors_equal_their_oracles_in_every_element(inter_bundle, inputs, optimised):
-    hyper, known = inputs
-    arrays, rng = inter_bundle.arrays, np.random.default_rng(6)
-    tables = CodecTables.from_arrays(arrays).inter
+def test_the_entropy_model_of_residuals_equals_its_oracle_in_every_element(inter_bundle, optimised):
+    rng, height, width = np.random.default_rng(8), 6, 10
     networks = load_networks(inter_bundle, choose_device("cpu"), 2, optimised=optimised)
-    oracle, motion = IntegerPrior(arrays, INTER_STEM), IntegerMotionPrior(arrays)
-    extra = rng.integers(-3000, 3000, (2 * inter_bundle.latent_channels + 6, 5, 9))
-    for q_256 in (0, 4321, MAX_INTRA_Q):
-        offsets = tables.latent_offsets(q_256)
-        due = oracle.first(hyper, 5, 9, offsets, extra)
-        got = networks.predict_inter_first(
-            hyper.astype(np.float32), 5, 9, extra.astype(np.float32), offsets.astype(np.float32)
+    oracle = IntegerResidualPrior(inter_bundle.arrays)
+    for reach in (3, 300, 5000):
+        inputs = rng.integers(-reach, reach + 1, (INPUTS, height, width))
+        state, due = (
+            networks.residual_state(inputs.astype(np.float32)),
+            oracle.state(np.clip(inputs, -2047, 2047)),
         )
-        for name in due._fields:
-            assert np.array_equal(getattr(got, name), getattr(due, name)), name
-        due = oracle.second(known, due.state, offsets)
-        got = networks.predict_inter_second(known.astype(np.float32), got.state, offsets.astype(np.float32))
-        assert np.array_equal(got.means, due.means)
-        assert np.array_equal(got.indexes, due.indexes)
+        assert np.array_equal(state, due)
+        levels, known, last = np.zeros((BANDS, height, width), I), None, None
+        for number in range(PASSES):
+            known, rows = networks.residual_pass(number, known, last, state)
+            assert np.array_equal(rows, oracle.rows(number, levels, due)), number
+            assert rows.max() < LEVEL_TABLES
+            group = group_of_pass(number)
+            places = pass_places(number, height, width, 0, height // 2)
+            last = np.zeros((GROUP_SIZES[group], height, width), np.int32)
+            last.ravel()[places] = rng.integers(-reach, reach + 1, len(places))
+            levels[GROUPS[group]] += last
+
+
+@pytest.mark.parametrize("optimised", [False, True])
+def test_the_motion_prior_equals_its_oracle_in_every_element(inter_bundle, optimised):
+    arrays, rng = inter_bundle.arrays, np.random.default_rng(6)
+    networks = load_networks(inter_bundle, choose_device("cpu"), 2, optimised=optimised)
+    motion = IntegerMotionPrior(arrays)
     for level in range(LEVELS):
         for second, channels in enumerate((FIRST_CHANNELS, SECOND_CHANNELS)):
             seen = rng.integers(-2047, 2048, (channels, 5, 7))
@@ -115,49 +127,10 @@ def test_the_inter_priors_equal_their_oracles_in_every_element(inter_bundle, inp
             assert np.array_equal(got, motion(level, bool(second), seen)), (level, second)
 
 
-def _random_layers(rng, stem, shapes):
-    arrays = {}
-    for name, shape in shapes.items():
-        arrays[f"{stem}{name}.weight"] = rng.integers(-60, 61, shape).astype(np.int16)
-        arrays[f"{stem}{name}.bias"] = rng.integers(-500, 501, shape[0]).astype(np.int32)
-        arrays[f"{stem}{name}.shift"] = rng.integers(4, 8, shape[0]).astype(np.uint8)
-    return arrays
-
-
-def _prior_shapes(width):
-    shapes = {"up1": (4 * width, width), "up2": (4 * width, width)}
-    for block in ("block1", "block2", "first0", "first1", "second0", "second1"):
-        shapes |= {f"{block}.{name}": (width, width) for name in ("branch_in", "branch_out")}
-        shapes |= {f"{block}.depthwise": (width, 3, 3)}
-        shapes |= {f"{block}.feed_in": (2 * width, width), f"{block}.feed_out": (width, 2 * width)}
-    shapes |= {"second0.adapt": (width, 3 * width)}
-    return shapes | {"first_head": (2 * width, width), "second_head": (2 * width, width)}
-
-
-def test_the_inter_prior_is_the_intra_one_with_more_to_see():
-    """Its layers have a stem of their own; what the references tell enters before the first block, clipped."""
-    rng, width = np.random.default_rng(7), 4
-    arrays = _random_layers(rng, INTRA_STEM, _prior_shapes(width))
-    arrays |= {f"inter.{name}": array for name, array in arrays.items()}
-    more = 2 * width + 6
-    adapt = np.concatenate([np.eye(width), np.eye(width, more)], 1).astype(np.int16)
-    arrays["inter.prior.first0.adapt.weight"] = adapt
-    arrays["inter.prior.first0.adapt.bias"] = np.zeros(width, np.int32)
-    arrays["inter.prior.first0.adapt.shift"] = np.zeros(width, np.uint8)
-    hyper, offsets = rng.integers(-255, 256, (width, 1, 2)), np.zeros(width, I)
-    intra, inter = IntegerPrior(arrays), IntegerPrior(arrays, INTER_STEM)
-    due = intra.first(hyper, 3, 5, offsets)
-    got = inter.first(hyper, 3, 5, offsets, np.zeros((more, 3, 5), I))
-    assert np.array_equal(got.state, due.state)
-    told = [inter.first(hyper, 3, 5, offsets, np.full((more, 3, 5), each, I)) for each in (2047, 9000)]
-    assert np.array_equal(told[0].state, told[1].state)
-    assert not np.array_equal(told[0].state, due.state)
-
-
 def test_no_sum_of_the_prior_leaves_float32(bundle):
     """sum |W| max|a| + |B| + half < 2^24, with the integers as they are in the bundle."""
     arrays = bundle.arrays
-    stems = (INTRA_STEM, INTER_STEM, "inter.motion.")
+    stems = (INTRA_STEM, RESIDUAL_STEM, "inter.motion.")
     layers = [key[: -len(".weight")] for key in arrays if key.startswith(stems) and key.endswith(".weight")]
     assert len(layers) > 30
     for layer in layers:

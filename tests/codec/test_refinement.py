@@ -20,16 +20,15 @@ def test_the_toys_gradient_is_that_of_its_error():
     """By differences: every symbol a quarter of a step up and down."""
     generator = np.random.default_rng(5)
     planes = tuple(generator.random(shape, np.float32) for shape in ((32, 48), (16, 24), (16, 24)))
-    context = generator.random((96, 4, 6), np.float32) / 8
     latent = np.rint(generator.normal(0, 20, (8, 2, 3))).astype(np.float32)
 
     def error(latent):
-        made = NETWORKS.synthesise_inter(latent, context, 9_000, 1 << 20)
+        made = NETWORKS.synthesise(latent, 9_000, 1 << 20)
         y, u, v = (np.sum((m / np.float64(1 << 20) - p) ** 2) for m, p in zip(made, planes, strict=True))
         return 0.75 * y + 0.5 * u + 0.5 * v
 
     latent += 100  # within what a sample can be
-    gradient = NETWORKS.gradient_inter(planes, latent, context, 9_000)
+    gradient = NETWORKS.gradient(planes, latent, 9_000)
     for place in np.ndindex(latent.shape):
         step = np.zeros_like(latent)
         step[place] = 4
@@ -123,5 +122,3 @@ class _Crooked(ToyNetworks):
 class _NoGradients(ToyNetworks):
     def gradient(self, planes, latent, q_256):
         raise AssertionError
-
-    gradient_inter = gradient

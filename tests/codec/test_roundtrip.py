@@ -17,7 +17,7 @@ from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.entropy.payload import (
     BrokenPayload,
-    MotionSection,
+    InterSection,
     Sections,
     Slice,
     motion_bytes,
@@ -29,9 +29,14 @@ from zvc69_cli.codec.entropy.tables import SymbolTables
 from zvc69_cli.codec.picture.planes import SAMPLE_PARTS, cropped_frame, hyper_size, latent_size, padded_planes
 from zvc69_cli.codec.quantised import checkerboard
 from zvc69_cli.codec.rate.quality import base_q_256
-from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.settings import MAX_INTRA_Q, CodecSettings
 from zvc69_cli.errors import DamagedPacket, SymbolMismatch, UsageError
 from zvc69_cli.frames import Frame, FrameKind, VideoFormat
+
+
+def key_plan(frame, encoder):
+    """A keyframe as a scheduler plans it: at the base q, or at the last q of I frames where that is lower."""
+    return plan_of(frame, q_offset=min(0, MAX_INTRA_Q - encoder.base_q_256))
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,7 +52,7 @@ def test_any_size_comes_back_as_the_encoder_saw_it(width, height, bit_depth, sli
     video = VideoFormat(width=width, height=height, bit_depth=bit_depth)
     encoder, decoder = pair(video, CodecSettings(crf=crf, slices=slices, rounding=rounding))
     frame = make_frame(video, pts=77)
-    coded = encoder.quantise(plan_of(frame))
+    coded = encoder.quantise(key_plan(frame, encoder))
     parsed = decoder.parse(encoder.pack(coded))
     for name in ("hyper", "symbols", "indexes", "latent"):
         assert np.array_equal(getattr(parsed, name), getattr(coded, name)), name
@@ -68,7 +73,7 @@ def test_the_picture_is_near_the_original():
         v=np.full((24, 32), 160, np.uint8),
         pts=0,
     )
-    decoded = encoder.reconstruct(encoder.quantise(plan_of(flat)))
+    decoded = encoder.reconstruct(encoder.quantise(key_plan(flat, encoder)))
     assert np.abs(decoded.y.astype(int) - 130).max() <= 4
 
 
@@ -77,7 +82,7 @@ def test_better_crf_costs_more():
     sizes = []
     for crf in (10, 30, 51):
         encoder, _ = pair(video, CodecSettings(crf=crf))
-        sizes.append(len(encoder.pack(encoder.quantise(plan_of(make_frame(video)))).payload))
+        sizes.append(len(encoder.pack(encoder.quantise(key_plan(make_frame(video), encoder))).payload))
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[2]
 
@@ -203,9 +208,9 @@ def test_the_two_passes_cover_everything_once(half, height, width):
 
 @settings(deadline=None)
 @given(st.binary(max_size=80), st.booleans())
-def test_any_payload_is_read_or_refused(data, has_motion):
+def test_any_payload_is_read_or_refused(data, is_inter):
     with contextlib.suppress(BrokenPayload):
-        unpack_sections(data, 4, has_motion=has_motion)
+        unpack_sections(data, 4, is_inter=is_inter)
 
 
 WHOLE = Sections(picture=b"hyper and latent")
@@ -215,11 +220,12 @@ SLICED = Sections(picture=b"h", slices=(Slice(0, 2, b"abc"), Slice(2, 2, b"de"))
 @pytest.mark.parametrize("sections", [WHOLE, SLICED], ids=["whole", "sliced"])
 @pytest.mark.parametrize("is_shifted", [False, True])
 def test_sections_come_back(sections, is_shifted):
-    sections = dataclasses.replace(sections, is_shifted=is_shifted)
-    assert unpack_sections(pack_sections(sections), 4) == sections
-    for precision in range(3):
-        moving = dataclasses.replace(sections, motion=MotionSection(precision, b"m" * 200))
-        assert unpack_sections(pack_sections(moving), 4, has_motion=True) == moving
+    shifted = dataclasses.replace(sections, is_shifted=is_shifted)
+    assert unpack_sections(pack_sections(shifted), 4) == shifted
+    for precision, strength in ((0, 0), (1, 128), (2, 255)):
+        inter = InterSection(precision, b"m" * 200, strength, has_classes=is_shifted)
+        moving = dataclasses.replace(sections, inter=inter)
+        assert unpack_sections(pack_sections(moving), 4, is_inter=True) == moving
         assert motion_bytes(pack_sections(moving)) == 202
 
 
@@ -264,15 +270,18 @@ def test_broken_sections_are_refused(payload, text):
 @pytest.mark.parametrize(
     ("payload", "text"),
     [
-        (b"\x00", "end inside a varint"),
-        (b"\x03\x00", "precision of the motion is 3"),
-        (b"\x00\x09\x00", "motion section has 9 bytes"),
+        (b"\x00", "strength of the loop filter is missing"),
+        (b"\x00\x80", "end inside a varint"),
+        (b"\x03\x00\x00", "precision of the motion is 3"),
+        (b"\x00\x00\x09\x00", "motion section has 9 bytes"),
+        (b"\x10\x00\x00", "reserved bits of the head 0x10"),
+        (b"\x04\x00\x00\x09\x00", "classes section has 9 bytes"),
     ],
 )
 def test_broken_motion_sections_are_refused(payload, text):
     with pytest.raises(BrokenPayload, match=text):
-        unpack_sections(payload, 4, has_motion=True)
-    assert motion_bytes(payload) <= len(payload) - 1
+        unpack_sections(payload, 4, is_inter=True)
+    assert motion_bytes(payload) <= max(0, len(payload) - 2)
 
 
 @given(st.integers(16, 300), st.integers(16, 300), st.integers(-SAMPLE_PARTS // 2, SAMPLE_PARTS // 2 - 1))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline.engines import ToyEngines, write_y4m
-from zvc69_cli.codec.entropy.payload import MotionSection, Sections, pack_sections
+from zvc69_cli.codec.entropy.payload import InterSection, Sections, pack_sections
 from zvc69_cli.codec.rate.settings import RateSettings
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
@@ -87,8 +87,8 @@ def test_the_motion_of_a_frame_is_its_first_string() -> None:
     def packet(kind: FrameKind, payload: bytes) -> Packet:
         return Packet(kind=kind, coding_index=1, pts=0, dts=0, payload=payload, symbol_crc=0)
 
-    motion = MotionSection(0, bytes(200))
-    payload = pack_sections(Sections(picture=b"hyper and latent", motion=motion))
+    inter = InterSection(0, bytes(200), 128)
+    payload = pack_sections(Sections(picture=b"classes and levels", inter=inter))
     assert motion_bytes(packet(FrameKind.P, payload)) == 202
     assert motion_bytes(packet(FrameKind.B, b"")) == 0
     assert motion_bytes(packet(FrameKind.I, payload)) == 0

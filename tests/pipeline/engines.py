@@ -28,13 +28,16 @@ class SlowNetworks(ToyNetworks):
 
     delay_s: float = 0.0
 
-    def analyse(self, y, u, v, q_256):
+    def each_frame(self):
         time.sleep(self.delay_s)
-        return super().analyse(y, u, v, q_256)
 
     def synthesise(self, latent, q_256, peak):
         time.sleep(self.delay_s)
         return super().synthesise(latent, q_256, peak)
+
+    def rebuild(self, *given):
+        time.sleep(self.delay_s)
+        return super().rebuild(*given)
 
 
 @lru_cache

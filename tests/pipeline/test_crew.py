@@ -58,7 +58,7 @@ class UnevenNetworks(ToyNetworks):
         self._waits_for = waits_for
         self._lock = threading.Condition()
 
-    def analyse(self, y, u, v, q_256):  # once for each frame of any kind
+    def each_frame(self):
         with self._lock:
             self.calls += 1
             call = self.calls
@@ -71,11 +71,10 @@ class UnevenNetworks(ToyNetworks):
             self.running -= 1
         if call == self._fails_at:
             raise MemoryError("of one frame")
-        return super().analyse(y, u, v, q_256)
 
-    def context(self, warped):
-        time.sleep(random.random() / 200)
-        return super().context(warped)
+    def warp(self, *given):
+        time.sleep(random.random() / 400)
+        return super().warp(*given)
 
 
 def encoded(settings, threads, networks=None, **more):

@@ -91,6 +91,7 @@ def test_a_file_becomes_a_whole_stream_under_its_name(clip, out, tmp_path):
         "synthesise",
         "search",
         "predict",
+        "filter",
         "refine",
     ]
     assert 0 < stats.entropy_s < stats.wall_s * 2
@@ -178,11 +179,10 @@ def test_a_failure_anywhere_leaves_nothing_behind_and_closes_the_source(place, o
     class FailingNetworks(ToyNetworks):
         frames = 0
 
-        def analyse(self, y, u, v, q_256):
+        def each_frame(self):
             self.frames += 1
             if place == "networks" and self.frames == 20:
                 raise MemoryError
-            return super().analyse(y, u, v, q_256)
 
     class NoEngines:
         def for_encoding(self, run):

@@ -39,7 +39,12 @@ def test_every_decoded_frame_is_the_encoders_own_reference():
     assert stats.frames == 3
     assert out.getvalue().startswith(b"YUV4MPEG2 W70 H50 ")
     assert stats.device == "cpu"
-    assert {each.name for each in stats.networks if each.busy_s > 0} == {"prior", "predict", "synthesise"}
+    assert {each.name for each in stats.networks if each.busy_s > 0} == {
+        "prior",
+        "predict",
+        "synthesise",
+        "filter",
+    }
 
 
 def test_the_stream_is_the_same_for_every_number_of_threads():

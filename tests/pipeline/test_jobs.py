@@ -35,14 +35,13 @@ class Counting(ToyNetworks):
         self._delay_s = delay_s
         self._lock = threading.Lock()
 
-    def analyse(self, y, u, v, q_256):  # once for each frame of any kind
+    def each_frame(self):
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
         time.sleep(self._delay_s)
         with self._lock:
             self.running -= 1
-        return super().analyse(y, u, v, q_256)
 
 
 def encoded(jobs, settings=GOPS, networks=None, threads=2, frames=FRAMES, **more):

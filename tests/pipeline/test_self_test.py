@@ -94,7 +94,7 @@ def test_one_wrong_integer_in_any_prior_is_found(wrong, graph):
     assert graph in told and "differ" in told
 
 
-@pytest.mark.parametrize("graph", ["second", "first_inter", "motion_1_second"])
+@pytest.mark.parametrize("graph", ["second", "residual_pass_2", "motion_1_second"])
 def test_a_gpu_that_fails_has_its_priors_on_the_cpu_and_it_is_said(wrong, on_gpu, caplog, graph):
     wrong.names.add(graph)
     with caplog.at_level(logging.WARNING):
@@ -137,10 +137,10 @@ def test_a_gpu_is_proved_once_for_each_size_of_picture(wrong, on_gpu, monkeypatc
 
 def test_a_size_at_which_a_gpu_computes_otherwise_is_found(wrong, on_gpu, caplog):
     engine = on_gpu()
-    wrong.names.add("second_inter")
-    engine.networks._networks.reopen(["second_inter"])
+    wrong.names.add("residual_pass_3")
+    engine.networks._networks.reopen(["residual_pass_3"])
     engine.check_size(VideoFormat(width=80, height=64))
-    assert "means of second_inter differ" in caplog.text
+    assert "rows of residual_pass_3 differ" in caplog.text
     assert wrong.moved_to == "cpu"
 
 

@@ -115,8 +115,8 @@ def test_a_manifest_that_is_not_json_is_refused(copy):
 
 
 def test_a_later_manifest_is_refused(copy):
-    _edit_manifest(copy, version=3)
-    with pytest.raises(RuntimeUnavailable, match="version is 3, should be 2"):
+    _edit_manifest(copy, version=4)
+    with pytest.raises(RuntimeUnavailable, match="version is 4, should be 3"):
         load_bundle(copy)
 
 

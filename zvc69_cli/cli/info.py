@@ -260,10 +260,15 @@ def _streams_table(report: StreamReport) -> Table:
 def _frames_table(report: StreamReport) -> Table:
     from rich.table import Table
 
-    table = Table("frame", "kind", "layer", "pts", "dts", "bytes", "q", title="frames in coding order")
+    columns = ("frame", "kind", "layer", "pts", "dts", "bytes", "motion, %", "filter", "q")
+    table = Table(*columns, title="frames in coding order")
     for each in report.frames:
         numbers = (each.temporal_layer, each.pts, each.dts, each.payload_bytes)
-        told = (str(number) for number in numbers)
+        told = [str(number) for number in numbers]
+        if each.filter_strength is None:
+            told += ["", ""]
+        else:
+            told += [f"{100 * each.motion_bytes / each.payload_bytes:.0f}", str(each.filter_strength)]
         table.add_row(str(each.coding_index), each.kind.name, *told, f"{each.q:g}")
     return table
 

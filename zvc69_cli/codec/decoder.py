@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from zvc69_cli.codec.entropy.coder import BrokenString, StringReader
-from zvc69_cli.codec.entropy.payload import BrokenPayload, MotionSection, unpack_sections
+from zvc69_cli.codec.entropy.payload import BrokenPayload, InterSection, Sections, unpack_sections
 from zvc69_cli.codec.entropy.tables import CodecTables, InterTables
 from zvc69_cli.codec.intra.latent import (
     LatentReader,
     code_latent,
-    inter_prior,
     intra_prior,
     read_hyper,
     whole_hyper,
@@ -23,7 +22,7 @@ from zvc69_cli.codec.motion.coding import MotionReader, code_motion
 from zvc69_cli.codec.networks import Networks, Picture
 from zvc69_cli.codec.picture.exchange import PictureExchange
 from zvc69_cli.codec.picture.planes import hyper_size, latent_size
-from zvc69_cli.codec.picture.reconstruct import predict_picture, synthesise
+from zvc69_cli.codec.picture.reconstruct import Rebuilder, predict_picture
 from zvc69_cli.codec.picture.references import (
     REFERENCE_COUNTS,
     Claim,
@@ -34,8 +33,10 @@ from zvc69_cli.codec.picture.references import (
     state_of,
 )
 from zvc69_cli.codec.plan.gop import SLOTS
-from zvc69_cli.codec.quantised import CodedMotion, QuantisedFrame, skipped_frame
-from zvc69_cli.codec.settings import MAX_Q
+from zvc69_cli.codec.quantised import CodedMotion, CodedResidual, QuantisedFrame
+from zvc69_cli.codec.rate.quality import highest_q_256
+from zvc69_cli.codec.residual.coding import LevelReader, code_levels, read_classes
+from zvc69_cli.codec.residual.context import state_inputs
 from zvc69_cli.errors import DamagedPacket, MissingReference, SymbolMismatch
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 
@@ -54,6 +55,8 @@ class Decoder:
         self._networks = networks
         self._exchange = PictureExchange(video, networks)
         self._tables = tables
+        if tables.inter is not None:
+            self._rebuilder = Rebuilder(networks, tables.inter, self._exchange.peak)
         self._states: Slots[ReferenceState] = Slots()  # of parse
         self._pictures: Slots[Future[Picture]] = Slots()  # of claim
 
@@ -113,11 +116,11 @@ class Decoder:
     def _picture(self, quantised: QuantisedFrame, references: Sequence[Picture]) -> Picture:
         if quantised.is_skipped:
             return references[0]
-        context = None
-        if quantised.motion is not None:
-            motions = quantised.motion.motions
-            context = predict_picture(motions, references, self._networks, self._exchange.peak)
-        return synthesise(quantised, context, self._networks, self._exchange.peak)
+        peak = self._exchange.peak
+        if quantised.motion is None:
+            return self._networks.synthesise(quantised.latent, quantised.q_256, peak)
+        prediction = predict_picture(quantised.motion.motions, references, self._networks, peak)
+        return self._rebuilder.picture(quantised, prediction)
 
     def _parsed(self, packet: Packet) -> QuantisedFrame:
         where = f"packet {packet.coding_index}"
@@ -156,13 +159,13 @@ class Decoder:
             )
         if packet.stored_in is not None and not 0 <= packet.stored_in < SLOTS:
             raise DamagedPacket(where, f"it goes to slot {packet.stored_in} of {SLOTS}", _DAMAGED)
-        if not 0 <= q_256 <= MAX_Q:
-            raise DamagedPacket(where, f"q is {q_256}/256, should be 0..{MAX_Q}/256", _DAMAGED)
+        most = highest_q_256(kind)
+        if not 0 <= q_256 <= most:
+            raise DamagedPacket(where, f"q is {q_256}/256, should be 0..{most}/256", _DAMAGED)
 
     def _integers(
         self, packet: Packet, q_256: int, slots: tuple[int, ...], references: Sequence[ReferenceState]
     ) -> QuantisedFrame:
-        size = (self._networks.latent_channels, *latent_size(self.video))
         facts: dict[str, Any] = {
             "kind": packet.kind,
             "coding_index": packet.coding_index,
@@ -174,30 +177,50 @@ class Decoder:
             "stored_in": packet.stored_in,
         }
         if references and not packet.payload:
-            return skipped_frame(size, **facts)
-        tables = self._tables.of_kind(packet.kind)
-        sections = unpack_sections(packet.payload, size[1], has_motion=bool(references))
-        motion, prior = None, intra_prior(self._networks)
-        if isinstance(tables, InterTables) and sections.motion is not None:
-            motion = self._motion(packet.pts, sections.motion, references, tables)
-            prior = inter_prior(self._networks, references, motion.motions)
+            return QuantisedFrame(**facts, is_skipped=True)
+        rows, _ = latent_size(self.video)
+        sections = unpack_sections(packet.payload, rows, is_inter=bool(references))
+        if self._tables.inter is not None and sections.inter is not None:
+            motion = self._motion(packet.pts, sections.inter, references, self._tables.inter)
+            residual = self._residual(sections, sections.inter, q_256, references, motion, self._tables.inter)
+            return QuantisedFrame(**facts, motion=motion, residual=residual)
+        return QuantisedFrame(**facts, **self._latent(sections, q_256))
+
+    def _latent(self, sections: Sections, q_256: int) -> dict[str, Any]:
+        """The arrays of an I frame, as fields of QuantisedFrame."""
+        size = (self._networks.latent_channels, *latent_size(self.video))
         picture = StringReader(sections.picture)
-        hyper = read_hyper(picture, hyper_size(self.video), q_256, tables)
-        reader = LatentReader(sections, picture, size, tables)
-        offsets = tables.latent_offsets(q_256).astype(np.float32)
-        coded = code_latent(prior, whole_hyper(hyper, tables), size, offsets, reader)
+        hyper = read_hyper(picture, hyper_size(self.video), q_256, self._tables)
+        reader = LatentReader(sections, picture, size, self._tables)
+        offsets = self._tables.latent_offsets(q_256).astype(np.float32)
+        prior = intra_prior(self._networks)
+        coded = code_latent(prior, whole_hyper(hyper, self._tables), size, offsets, reader)
         reader.finish()
-        return QuantisedFrame(
-            **facts,
-            hyper=hyper,
-            symbols=coded.symbols,
-            indexes=coded.indexes,
-            latent=coded.latent,
-            motion=motion,
-        )
+        return {"hyper": hyper, "symbols": coded.symbols, "indexes": coded.indexes, "latent": coded.latent}
+
+    def _residual(
+        self,
+        sections: Sections,
+        section: InterSection,
+        q_256: int,
+        references: Sequence[ReferenceState],
+        motion: CodedMotion,
+        tables: InterTables,
+    ) -> CodedResidual:
+        size = latent_size(self.video)
+        picture = StringReader(sections.picture)
+        classes = np.zeros(size, np.uint8)
+        if section.has_classes:
+            classes = read_classes(picture, size, tables)
+        levels_of = [each.levels for each in references]
+        inputs = state_inputs(q_256, classes, levels_of, motion.motions, tables)
+        reader = LevelReader(sections, picture, size[0], tables.levels)
+        levels, rows = code_levels(self._networks, inputs, reader)
+        reader.finish()
+        return CodedResidual(classes, levels, rows, section.strength)
 
     def _motion(
-        self, pts: int, section: MotionSection, references: Sequence[ReferenceState], tables: InterTables
+        self, pts: int, section: InterSection, references: Sequence[ReferenceState], tables: InterTables
     ) -> CodedMotion:
         reader = MotionReader(section.string, tables)
         motion = code_motion(pts, references, section.precision, self._networks, [reader] * len(references))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,8 +14,6 @@ from zvc69_cli.codec.entropy.packing import Packer
 from zvc69_cli.codec.entropy.tables import CodecTables, LatentTables
 from zvc69_cli.codec.intra.latent import (
     CodedLatent,
-    LatentPrior,
-    inter_prior,
     intra_prior,
     quantise_latent,
     whole_hyper,
@@ -29,7 +27,7 @@ from zvc69_cli.codec.motion.search import MotionWeigher
 from zvc69_cli.codec.networks import F32, Networks, Picture, Tensor
 from zvc69_cli.codec.picture.exchange import PictureExchange
 from zvc69_cli.codec.picture.planes import check_frame, quarter_samples, search_plane
-from zvc69_cli.codec.picture.reconstruct import predict_picture, synthesise
+from zvc69_cli.codec.picture.reconstruct import Rebuilder, predict_picture
 from zvc69_cli.codec.picture.references import (
     REFERENCE_COUNTS,
     Claim,
@@ -41,8 +39,9 @@ from zvc69_cli.codec.picture.references import (
 )
 from zvc69_cli.codec.picture.skipping import pays_to_skip, same_picture
 from zvc69_cli.codec.plan.gop import PlannedFrame
-from zvc69_cli.codec.quantised import I32, QuantisedFrame, skipped_frame
+from zvc69_cli.codec.quantised import I32, QuantisedFrame
 from zvc69_cli.codec.rate.quality import SMALLER_TRIES, base_q_256, error_price, smaller_q_256
+from zvc69_cli.codec.residual.encoder import ResidualEncoder
 from zvc69_cli.codec.settings import SPARSE_SEARCH, CodecSettings
 from zvc69_cli.frames import Frame, FrameKind, Packet, VideoFormat
 
@@ -105,9 +104,8 @@ class Encoder:
         self._networks = networks
         self._exchange = PictureExchange(video, networks)
         self._tables = tables
-        latents = {kind: tables.of_kind(kind).latent for kind in tables.kinds}
-        self._rounding = {kind: Rounding(settings.rounding, each, kind) for kind, each in latents.items()}
-        self._refinement = {kind: Refinement(each) for kind, each in latents.items()}
+        self._rounding = Rounding(settings.rounding, tables.latent)
+        self._refinement = Refinement(tables.latent)
         self._packer = Packer(tables, settings.slices)
         self._precision = PRECISIONS.index(settings.motion_precision)
         self._slots: Slots[_Promise] = Slots()
@@ -116,6 +114,10 @@ class Encoder:
         self._has_inter = tables.inter is not None and networks.has_inter
         if tables.inter is not None:
             self._weigher = MotionWeigher(networks, tables.inter, self._precision, settings.search_effort)
+            self._rebuilder = Rebuilder(networks, tables.inter, self._exchange.peak)
+            self._residual = ResidualEncoder(
+                self._rebuilder, networks, tables.inter, settings.rdoq_level, video
+            )
 
     def quantise(self, planned: PlannedFrame) -> QuantisedFrame:
         """Run the networks on one frame; frames come in the order of coding. Raises as `claim` does."""
@@ -172,10 +174,15 @@ class Encoder:
 
     def reconstruct(self, quantised: QuantisedFrame) -> Frame:
         """The picture that a decoder makes of this frame."""
-        picture = quantised.picture
-        if picture is None:
-            picture = synthesise(quantised, quantised.context, self._networks, self._exchange.peak)
-        return self._exchange.shown(picture, quantised.pts)
+        return self._exchange.shown(self._picture(quantised), quantised.pts)
+
+    def _picture(self, quantised: QuantisedFrame) -> Picture:
+        """The decoded padded planes of a frame."""
+        if quantised.picture is not None:
+            return quantised.picture
+        if quantised.prediction is not None:
+            return self._rebuilder.picture(quantised, quantised.prediction)
+        return self._networks.synthesise(quantised.latent, quantised.q_256, self._exchange.peak)
 
     def _references(self, planned: PlannedFrame) -> tuple[tuple[int, ...], list[_Promise]]:
         """The slots that a frame refers to, in order of time, and what will lie in them."""
@@ -210,12 +217,7 @@ class Encoder:
             return self._skipped(planned, task.slots, task.references[0])
         if task.references:
             return self._coded_inter(task, q_256)
-        latent, hyper = self._networks.analyse(*task.planes, q_256)
-
-        def gradient(decoded: Tensor) -> F32:
-            return self._networks.gradient(task.planes, decoded, q_256)
-
-        return self._coded(planned, latent, hyper, intra_prior(self._networks), gradient)
+        return self._coded_intra(task, q_256)
 
     def _skips(self, task: _Task, q_256: int) -> bool:
         reference = task.references[0]
@@ -227,8 +229,8 @@ class Encoder:
         return pays_to_skip(error, reference.error, math.prod(task.planes[0].shape), q_256)
 
     def _skipped(self, planned: PlannedFrame, slots: tuple[int, ...], reference: _Reference) -> QuantisedFrame:
-        shape, picture = reference.state.latent.shape, reference.picture
-        return skipped_frame(shape, **self._facts(planned), references=slots, picture=picture)
+        picture = reference.picture
+        return QuantisedFrame(**self._facts(planned), references=slots, picture=picture, is_skipped=True)
 
     def _coded_inter(self, task: _Task, q_256: int) -> QuantisedFrame:
         planned, references = task.planned, task.references
@@ -236,15 +238,20 @@ class Encoder:
         choosers = self._choosers(task, q_256)
         motion = code_motion(planned.frame.pts, states, self._precision, self._networks, choosers)
         pictures = [each.picture for each in references]
-        context = predict_picture(motion.motions, pictures, self._networks, self._exchange.peak)
-        latent, hyper = self._networks.analyse_inter(*task.planes, context, q_256)
-        prior = inter_prior(self._networks, states, motion.motions)
-
-        def gradient(decoded: Tensor) -> F32:
-            return self._networks.gradient_inter(task.planes, decoded, context, q_256)
-
-        quantised = self._coded(planned, latent, hyper, prior, gradient)
-        return replace(quantised, references=task.slots, motion=motion, context=context)
+        prediction = predict_picture(motion.motions, pictures, self._networks, self._exchange.peak)
+        levels = [each.levels for each in states]
+        is_stored = planned.stored_in is not None
+        coded = self._residual.coded(
+            task.planes, prediction, levels, motion.motions, planned.kind, q_256, is_stored=is_stored
+        )
+        return QuantisedFrame(
+            **self._facts(planned),
+            references=task.slots,
+            motion=motion,
+            residual=coded.residual,
+            prediction=prediction,
+            picture=coded.picture,
+        )
 
     def _choosers(self, task: _Task, q_256: int) -> list[Choose]:
         """What chooses the vectors to each reference."""
@@ -255,39 +262,26 @@ class Encoder:
         source = self._weigher.source(task.planes[0])
         return [self._weigher.chooser(source, each.samples, kind, q_256) for each in references]
 
-    def _coded(
-        self,
-        planned: PlannedFrame,
-        latent: Tensor,
-        hyper: F32,
-        prior: LatentPrior,
-        gradient: Callable[[Tensor], F32],
-    ) -> QuantisedFrame:
-        """The symbols of a latent in steps and its hyper latent, both unrounded.
-
-        gradient  of the picture's error by the decoded latent (Networks.gradient)
-        """
-        q_256 = self.base_q_256 + planned.q_offset
-        tables, rounding = self._tables.of_kind(planned.kind), self._rounding[planned.kind]
+    def _coded_intra(self, task: _Task, q_256: int) -> QuantisedFrame:
+        """The symbols of an I frame."""
+        tables, price = self._tables, error_price(q_256)
+        latent, hyper = self._networks.analyse(*task.planes, q_256)
         hyper_symbols = _hyper_symbols(hyper, q_256, tables)
         offsets = tables.latent_offsets(q_256).astype(np.float32)
+        prior = intra_prior(self._networks)
 
         def coded_as(latent: Tensor) -> CodedLatent:
-            return quantise_latent(prior, whole_hyper(hyper_symbols, tables), latent, offsets, rounding)
+            return quantise_latent(prior, whole_hyper(hyper_symbols, tables), latent, offsets, self._rounding)
 
         coded = coded_as(latent)
-        for number in range(self.settings.refine_steps(planned.kind)):
-            latent = self._refinement[planned.kind].moved(
-                np.asarray(latent),
-                gradient(coded.latent),
-                coded.symbols,
-                coded.indexes,
-                error_price(q_256),
-                number,
+        for number in range(self.settings.refine):
+            gradient = self._networks.gradient(task.planes, coded.latent, q_256)
+            latent = self._refinement.moved(
+                np.asarray(latent), gradient, coded.symbols, coded.indexes, price, number
             )
             coded = coded_as(latent)
         return QuantisedFrame(
-            **self._facts(planned),
+            **self._facts(task.planned),
             hyper=hyper_symbols,
             symbols=coded.symbols,
             indexes=coded.indexes,
@@ -308,10 +302,8 @@ class Encoder:
 
     def _kept(self, quantised: QuantisedFrame, task: _Task) -> tuple[QuantisedFrame, _Reference]:
         """The frame with its picture, and what those need that are predicted from it."""
-        peak, references = self._exchange.peak, task.references
-        picture = quantised.picture
-        if picture is None:
-            picture = synthesise(quantised, quantised.context, self._networks, peak)
+        references = task.references
+        picture = self._picture(quantised)
         q_256, error = quantised.q_256, 0.0
         if quantised.is_skipped:
             q_256, error = references[0].q_256, references[0].error
@@ -325,7 +317,7 @@ class Encoder:
             error=error,
             samples=self._samples(picture[0]),
         )
-        return replace(quantised, picture=picture, context=None), kept
+        return replace(quantised, picture=picture, prediction=None), kept
 
     def _samples(self, y: Tensor) -> Tensor:
         """Quarter samples of a decoded luma plane, for the search."""

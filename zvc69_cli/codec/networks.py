@@ -70,7 +70,7 @@ class Networks(Protocol):
 
     @property
     def keeps_arrays(self) -> bool:
-        """Whether arrays lie where the networks run: the next nine are asked then, and not what they stand for."""
+        """Whether arrays lie where the networks run: the next eight are asked then, and not what they stand for."""
 
     def take(self, samples: tuple[Samples, Samples, Samples], height: int, width: int, peak: int) -> Picture:
         """codec.picture.planes.padded_planes of a frame's samples, to that height and width of luma."""
@@ -91,9 +91,6 @@ class Networks(Protocol):
 
     def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
         """codec.quantised.decoded_latent."""
-
-    def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
-        """codec.picture.references.prior_extra, of the references' latents and motion_extra."""
 
     def rounded_half(self, latent: Tensor, first: PriorOutput, rule: RoundingRule) -> tuple[Tensor, Tensor]:
         """The symbols of a first pass, 0 elsewhere, and what the second one is given; by codec.intra.rounding.Rounding.
@@ -134,7 +131,7 @@ class Networks(Protocol):
 
     @property
     def has_gradients(self) -> bool:
-        """Whether the two gradients can be had."""
+        """Whether `gradient` can be had."""
 
     def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
         """By each element of a latent in steps, [C, h, w]: how the error of the picture made of it grows.
@@ -145,9 +142,6 @@ class Networks(Protocol):
         planes  as `analyse` is given them
         latent  in sixteenths of a step
         """
-
-    def gradient_inter(self, planes: Picture, latent: Tensor, context: Tensor, q_256: int) -> F32:
-        """As `gradient`, knowing the prediction."""
 
     def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
         """Where blocks of 32, 16 and 8 samples of a picture lie in another: whole numbers of quarter samples.
@@ -184,19 +178,62 @@ class Networks(Protocol):
         y, u, v  the reference, as `synthesise` yields it
         """
 
-    def context(self, warped: tuple[Tensor, ...]) -> Tensor:
-        """The prediction of a picture, [96, H/8, W/8], from one or two moved references."""
+    def blend(self, first: Tensor, second: Tensor) -> Tensor:
+        """The prediction [96, H/8, W/8] from two moved references, features as `warp` yields them."""
 
-    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[Tensor, F32]:
-        """As `analyse`, knowing the prediction."""
+    def residual_costs(self, planes: Picture, prediction: Tensor, steps: F32) -> tuple[Tensor, Tensor, F32]:
+        """DCT of a picture and of its prediction in steps, [96, H/8, W/8], and what each class would leave.
 
-    def predict_inter_first(
-        self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
-    ) -> PriorOutput:
-        """codec.intra.prior.IntegerPrior.first of the inter prior; extra is [2C + 6, height, width] of integers."""
+        The coefficients are in the order of codec.residual.layout.BAND_ORDER, less mid-grey. The costs are estimates of
+        bits for each class of band weights and unit, [classes, H/16, W/16].
 
-    def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        """codec.intra.prior.IntegerPrior.second of the inter prior."""
+        planes      as `analyse` is given them
+        prediction  features [96, H/8, W/8]
+        steps       quantiser steps [96], in the samples' range
+        """
 
-    def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
-        """As `synthesise`, knowing the prediction."""
+    def residual_coefficients(self, picture: Tensor, prediction: Tensor, classes: U8) -> F32:
+        """The residual in steps, [96, H/8, W/8]: the picture less the prediction times its class's band weights.
+
+        picture, prediction  as `residual_costs` yields them
+        classes              [H/16, W/16]
+        """
+
+    def residual_state(self, inputs: F32) -> Tensor:
+        """codec.residual.prior.IntegerResidualPrior.state, equal to it in every element."""
+
+    def residual_pass(
+        self, number: int, known: Tensor | None, levels: I32 | None, state: Tensor
+    ) -> tuple[Tensor, U8]:
+        """What is known of the levels so far, for the next pass, and the row of the table of each coefficient.
+
+        The rows are those of codec.residual.prior.IntegerResidualPrior.rows, [group, H/8, W/8], equal in every element.
+
+        known   what the pass before it yielded; None in the first one
+        levels  of the pass before it, [group, H/8, W/8], 0 where another pass codes; None in the first one
+        """
+
+    def rebuild(self, levels: I32, classes: U8, prediction: Tensor, steps: F32) -> tuple[Tensor, Tensor]:
+        """The picture before the loop filter and the shrunk prediction, features [96, H/8, W/8].
+
+        levels  [96, H/8, W/8]; the others as for `residual_costs` and `residual_coefficients`
+        """
+
+    def loop_filter(
+        self, pictures: tuple[Tensor, Tensor, Tensor, Tensor], edges: F32, steps: F32, q_256: int
+    ) -> Tensor:
+        """What the loop filter adds at full strength, features [96, H/8, W/8].
+
+        pictures  the unfiltered picture, the shrunk prediction, the first and the last moved reference
+        edges     codec.picture.loop_filter.edge_planes
+        """
+
+    def filter_sums(self, planes: Picture, picture: Tensor, correction: Tensor) -> F32:
+        """Of Y, U and V: what the picture lacks times the correction, the correction squared, the error squared.
+
+        planes              as `analyse` is given them
+        picture, correction features; the sums are float32 [3, 3]
+        """
+
+    def finish(self, picture: Tensor, correction: Tensor, strength: float, peak: int) -> Picture:
+        """Planes of whole numbers in 0..peak: features plus `strength` times the correction."""

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy.coder import Pass
-from zvc69_cli.codec.entropy.tables import CodecTables, LatentTables
+from zvc69_cli.codec.entropy.tables import LatentTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.motion.fields import Motion
 from zvc69_cli.codec.networks import F32, U8, Picture, PriorOutput, Tensor
 from zvc69_cli.frames import FrameKind
 
 I32 = NDArray[np.int32]
+
+
+class Prediction(NamedTuple):
+    """What a P or B frame is predicted from, features [96, h, w] in 0..1 where the networks run.
+
+    first, last  its references, each moved to this frame; a P frame's one reference is both
+    blend        both together
+    """
+
+    first: Tensor
+    last: Tensor
+    blend: Tensor
+
+
+def _no_symbols() -> I32:
+    return np.zeros((0, 0, 0), np.int32)
+
+
+def _no_rows() -> U8:
+    return np.zeros((0, 0, 0), np.uint8)
+
+
+def _no_latent() -> F32:
+    return np.zeros((0, 0, 0), np.float32)
 
 
 class CodedMotion(NamedTuple):
@@ -36,34 +60,50 @@ class CodedMotion(NamedTuple):
         """CRC-32 of the precision (u8), then for each reference and level the coded map (u8) and the field (int16)."""
         crc = binascii.crc32(bytes([self.precision]))
         for motion in self.motions:
-            for field, coded in zip(motion.fields, motion.coded, strict=True):
+            for vectors, coded in zip(motion.fields, motion.coded, strict=True):
                 crc = binascii.crc32(coded.tobytes(), crc)
-                crc = binascii.crc32(field.astype("<i2").tobytes(), crc)
+                crc = binascii.crc32(vectors.astype("<i2").tobytes(), crc)
         return crc
 
 
-class PricedSymbols(NamedTuple):
-    """Everything that one frame codes, flat, each symbol with its row: what tables are fitted to."""
+class CodedResidual(NamedTuple):
+    """What a P or B frame codes beside its motion.
 
-    latent: Pass
-    hyper: Pass
-    motion: Pass
+    classes   uint8 [h / 2, w / 2], the class of band weights of each unit
+    levels    int32 [96, h, w], in the order of codec.residual.layout.BAND_ORDER
+    rows      uint8 [96, h, w], the row of the level tables of each
+    strength  of the loop filter, 0..255
+    """
+
+    classes: U8
+    levels: I32
+    rows: U8
+    strength: int
+
+    def crc(self, start: int) -> int:
+        """CRC-32 of the strength (u8), the classes (u8) and the levels (int16), going on from `start`."""
+        crc = binascii.crc32(bytes([self.strength]), start)
+        crc = binascii.crc32(self.classes.tobytes(), crc)
+        return binascii.crc32(self.levels.astype("<i2").tobytes(), crc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QuantisedFrame:
     """One frame between networks and entropy coder.
 
-    hyper           int32 [Z, hz, wz], symbols of the hyper latent: its integers less their means
-    symbols         int32 [C, h, w], of the latent: residuals against the prior's means
+    hyper           int32 [Z, hz, wz], symbols of the hyper latent of an I frame: its integers less their means
+    symbols         int32 [C, h, w], of the latent of an I frame: residuals against the prior's means
     indexes         uint8 [C, h, w], the table of each symbol
     latent          float32 [C, h, w], whole sixteenths of a step: means and symbols together
     references      slots in order of their pictures' pts
     motion          None in I frames and in skipped ones
-    is_skipped      nothing is coded: the picture is the first reference's. The three arrays of symbols are empty
-    context         what an encoder predicted from the references; None in I and skipped frames, in a decoder, and
+    residual        None in I frames and in skipped ones
+    is_skipped      nothing is coded: the picture is the first reference's
+    prediction      what an encoder predicted from the references; None in I and skipped frames, in a decoder, and
                     where `picture` is there
     picture         the decoded padded planes, where an encoder has made them already
+
+    The four arrays of an I frame are empty in other frames.
     """
 
     kind: FrameKind
@@ -71,52 +111,26 @@ class QuantisedFrame:
     pts: int
     dts: int
     q_256: int
-    hyper: I32
-    symbols: I32
-    indexes: U8
-    latent: Tensor
+    hyper: I32 = field(default_factory=_no_symbols)
+    symbols: I32 = field(default_factory=_no_symbols)
+    indexes: U8 = field(default_factory=_no_rows)
+    latent: Tensor = field(default_factory=_no_latent)
     temporal_layer: int = 0
     references: tuple[int, ...] = ()
     stored_in: int | None = None
     motion: CodedMotion | None = None
+    residual: CodedResidual | None = None
     is_skipped: bool = False
-    context: Tensor | None = None
+    prediction: Prediction | None = None
     picture: Picture | None = None
 
     def symbol_crc(self) -> int:
-        """CRC-32 of what an entropy decoder must yield: motion, then hyper and latent symbols as int16."""
+        """CRC-32 of what an entropy decoder must yield: motion and residual, or hyper and latent symbols as int16."""
         crc = 0 if self.motion is None else self.motion.crc()
+        if self.residual is not None:
+            return self.residual.crc(crc)
         crc = binascii.crc32(self.hyper.astype("<i2").tobytes(), crc)
         return binascii.crc32(self.symbols.astype("<i2").tobytes(), crc)
-
-    def priced_symbols(self, tables: CodecTables) -> PricedSymbols:
-        """The symbols of this frame with the rows that price them; empty where nothing is coded."""
-        passes = () if self.motion is None else self.motion.passes
-        return PricedSymbols(
-            Pass(self.symbols.ravel(), self.indexes.ravel()),
-            Pass(self.hyper.ravel(), hyper_rows(self.hyper, self.q_256, tables.of_kind(self.kind))),
-            Pass(
-                np.concatenate([_NO_SYMBOLS, *(each.symbols for each in passes)]),
-                np.concatenate([_NO_ROWS, *(each.indexes for each in passes)]),
-            ),
-        )
-
-
-def skipped_frame(latent_shape: tuple[int, ...], **facts: Any) -> QuantisedFrame:
-    """A frame of which nothing is coded.
-
-    latent_shape  C, h, w
-    facts         other fields of QuantisedFrame
-    """
-    nothing = np.zeros((0, 0, 0), np.int32)
-    return QuantisedFrame(
-        **facts,
-        hyper=nothing,
-        symbols=nothing,
-        indexes=nothing.astype(np.uint8),
-        latent=np.zeros(latent_shape, np.float32),
-        is_skipped=True,
-    )
 
 
 class Checkerboard(NamedTuple):
@@ -179,7 +193,3 @@ def _board(symbols: I32) -> NDArray[np.bool_]:
     """Where the first pass codes a whole latent [C, h, w]."""
     channels, height, width = symbols.shape
     return checkerboard(channels, height, width, 0, height).first
-
-
-_NO_SYMBOLS = np.zeros(0, np.int32)
-_NO_ROWS = np.zeros(0, np.uint8)

@@ -8,7 +8,6 @@ from typing import Final
 from zvc69_cli.codec.plan.forced_keys import ForcedKeys
 from zvc69_cli.errors import UsageError
 from zvc69_cli.flags import check_flags, flag, flags_of
-from zvc69_cli.frames import FrameKind
 
 Q_LEVELS: Final = 128
 INTRA_Q_LEVELS: Final = 80  # those that the networks of I frames know; an I frame is coded at the last at most
@@ -151,10 +150,6 @@ class CodecSettings:
             return self.qp
         of_kinds = self.qp_of_kinds or (0,)
         return of_kinds[0] if self.keyint == 1 else of_kinds[1]
-
-    def refine_steps(self, kind: FrameKind) -> int:
-        """How many steps the latent of a frame of this kind is refined by: 0 for P and B frames."""
-        return self.refine if kind is FrameKind.I else 0
 
     @property
     def search_effort(self) -> str:

@@ -34,7 +34,7 @@ RUNS_KEPT: Final = 8  # of each graph; more change no range by much
 KEPT_CELLS: Final = (
     16  # rows and columns of the latent that are kept of a run: histograms of it all take gigabytes
 )
-CELL_SIDES: Final = {"y": 16, "u": 8, "v": 8, "context": 2, "first": 2, "second": 2, "latent": 1}
+CELL_SIDES: Final = {"y": 16, "u": 8, "v": 8, "first": 2, "second": 2, "latent": 1}
 
 Tell = Callable[[str], None]
 

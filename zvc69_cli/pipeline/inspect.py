@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from zvc69_cli.container.reader import StreamReader
 
 Q_UNIT: Final = 256
+STRENGTH_BYTE: Final = 1  # of the payload of a P or B frame, source FORMAT.md 6.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFacts:
     """One stored frame.
 
-    payload_bytes  its coded sections
-    motion_bytes   of these, what codes motion
-    q              its quality index, higher is better
+    payload_bytes    its coded sections
+    motion_bytes     of these, what codes motion
+    filter_strength  of the loop filter, in 1/128 and 0 is off; None in I frames, in skipped ones and in damaged ones
+    q                its quality index, higher is better
     """
 
     coding_index: int
@@ -35,6 +37,7 @@ class FrameFacts:
     dts: int
     payload_bytes: int
     motion_bytes: int
+    filter_strength: int | None
     q: float
 
 
@@ -128,6 +131,13 @@ def motion_bytes(packet: Packet) -> int:
     return payload.motion_bytes(packet.payload)
 
 
+def filter_strength(packet: Packet) -> int | None:
+    """The strength of the loop filter of a packet; None in I frames and where nothing can be read of it."""
+    if packet.kind is FrameKind.I or packet.is_damaged or len(packet.payload) <= STRENGTH_BYTE:
+        return None
+    return packet.payload[STRENGTH_BYTE]
+
+
 @dataclass(slots=True)
 class _Walk:
     """What has been counted so far."""
@@ -209,6 +219,7 @@ class _Walk:
                     dts=packet.dts,
                     payload_bytes=len(packet.payload),
                     motion_bytes=motion_bytes(packet),
+                    filter_strength=filter_strength(packet),
                     q=(base_q_256 + packet.q_offset) / Q_UNIT,
                 )
             )

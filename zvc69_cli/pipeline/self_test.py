@@ -109,23 +109,20 @@ class CheckedNetworks:
         }
 
     def _size_difference(self, grid: tuple[int, int]) -> str:
+        from zvc69_cli.codec.residual.context import INPUTS
+
         cpu = load_networks(self._bundle, choose_device("cpu"), self._run.threads)
         rng = np.random.default_rng(grid[0] * grid[1])
         hyper = _integers(rng, (self._bundle.hyper_channels, *_hyper_grid(grid)), 255)
         known = _integers(rng, (self._bundle.latent_channels, *grid), 2000)
         offsets = _integers(rng, (self._bundle.latent_channels,), 100)
-        extra = _integers(rng, (2 * self._bundle.latent_channels + 6, *grid), 2000)
+        inputs = _integers(rng, (INPUTS, 2 * grid[0], 2 * grid[1]), 300)
 
         def ask(networks: Networks) -> dict[str, Any]:
             first = networks.predict_first(hyper, *grid, offsets)
             second = networks.predict_second(known, first.state, offsets)
             found = {"first": first, "second": second}
-            if networks.has_inter:
-                found["first_inter"] = networks.predict_inter_first(hyper, *grid, extra, offsets)
-                found["second_inter"] = networks.predict_inter_second(
-                    known, found["first_inter"].state, offsets
-                )
-            return found
+            return found | (_residual_rows(networks, inputs) if networks.has_inter else {})
 
         here, due = ask(self.networks), ask(cpu)
         return next((told for name in due if (told := _differ(name, here[name], due[name])) != PASSED), PASSED)
@@ -147,18 +144,29 @@ def self_test(bundle: Bundle, device: Device, run: RunSettings, size: tuple[int,
 
 def intra_difference(bundle: Bundle, networks: Networks) -> str:
     """What the networks' priors of I frames have other than the oracle; PASSED where nothing."""
-    from zvc69_cli.codec.intra.prior import INTRA_STEM, IntegerPrior
+    from zvc69_cli.codec.intra.prior import IntegerPrior
 
-    return _latent_difference(bundle, networks, IntegerPrior(bundle.arrays, INTRA_STEM), is_inter=False)
+    oracle = IntegerPrior(bundle.arrays)
+    rng = np.random.default_rng(1)
+    channels = bundle.latent_channels
+    hyper = _integers(rng, (bundle.hyper_channels, *_hyper_grid(GRID)), 255)
+    known = _integers(rng, (channels, *GRID), 2000)
+    offsets = _integers(rng, (channels,), 100)
+    whole_offsets = offsets.astype(np.int64)
+    first = networks.predict_first(hyper, *GRID, offsets)
+    due = oracle.first(hyper.astype(np.int64), *GRID, whole_offsets)
+    second = networks.predict_second(known, first.state, offsets)
+    return _differ("first", first, due) or _differ(
+        "second", second, oracle.second(known.astype(np.int64), due.state, whole_offsets)
+    )
 
 
 def inter_difference(bundle: Bundle, networks: Networks) -> str:
-    """The same for the priors of P and B frames, those of motion among them."""
-    from zvc69_cli.codec.intra.prior import INTER_STEM, IntegerPrior
+    """The same for the entropy models of P and B frames: of residuals and of motion."""
     from zvc69_cli.codec.motion.fields import FIRST_CHANNELS, LEVELS, SECOND_CHANNELS
     from zvc69_cli.codec.motion.prior import IntegerMotionPrior
 
-    told = _latent_difference(bundle, networks, IntegerPrior(bundle.arrays, INTER_STEM), is_inter=True)
+    told = _residual_difference(bundle, networks)
     if told != PASSED:
         return told
     oracle, rng = IntegerMotionPrior(bundle.arrays), np.random.default_rng(2)
@@ -171,29 +179,53 @@ def inter_difference(bundle: Bundle, networks: Networks) -> str:
     return PASSED
 
 
-def _latent_difference(bundle: Bundle, networks: Networks, oracle: Any, *, is_inter: bool) -> str:
-    rng = np.random.default_rng(1)
-    channels = bundle.latent_channels
-    hyper = _integers(rng, (bundle.hyper_channels, *_hyper_grid(GRID)), 255)
-    known = _integers(rng, (channels, *GRID), 2000)
-    offsets = _integers(rng, (channels,), 100)
-    whole_hyper, whole_offsets = hyper.astype(np.int64), offsets.astype(np.int64)
-    if is_inter:
-        extra = _integers(rng, (2 * channels + 6, *GRID), 2000)
-        first = networks.predict_inter_first(hyper, *GRID, extra, offsets)
-        due = oracle.first(whole_hyper, *GRID, whole_offsets, extra.astype(np.int64))
-        second = networks.predict_inter_second(known, first.state, offsets)
-    else:
-        first = networks.predict_first(hyper, *GRID, offsets)
-        due = oracle.first(whole_hyper, *GRID, whole_offsets)
-        second = networks.predict_second(known, first.state, offsets)
-    suffix = "_inter" if is_inter else ""
-    return _differ(f"first{suffix}", first, due) or _differ(
-        f"second{suffix}", second, oracle.second(known.astype(np.int64), due.state, whole_offsets)
-    )
+def _residual_difference(bundle: Bundle, networks: Networks) -> str:
+    from zvc69_cli.codec.residual.context import INPUTS
+    from zvc69_cli.codec.residual.layout import BANDS, GROUPS, group_of_pass
+    from zvc69_cli.codec.residual.prior import IntegerResidualPrior
+
+    oracle = IntegerResidualPrior(bundle.arrays)
+    height, width = 2 * GRID[0], 2 * GRID[1]
+    inputs = _integers(np.random.default_rng(3), (INPUTS, height, width), 300)
+    state = oracle.state(inputs.astype(np.int64))
+    if not np.array_equal(networks.residual_state(inputs), state):
+        return "integers of residual_state differ"
+    levels = np.zeros((BANDS, height, width), np.int64)
+    for number, rows in enumerate(_residual_rows(networks, inputs).values()):
+        due = oracle.rows(number, levels, state)
+        if not np.array_equal(rows, due):
+            return f"{np.sum(rows != due)} of {rows.size} rows of residual_pass_{number} differ"
+        levels[GROUPS[group_of_pass(number)]] += _levels_of_pass(number, height, width)
+    return PASSED
+
+
+def _residual_rows(networks: Networks, inputs: Any) -> dict[str, Any]:
+    """The rows of every pass by the name of its graph, for levels drawn at random."""
+    _, height, width = inputs.shape
+    state = networks.residual_state(inputs)
+    known, levels, found = None, None, {}
+    for number in range(6):
+        known, found[f"residual_pass_{number}"] = networks.residual_pass(number, known, levels, state)
+        levels = _levels_of_pass(number, height, width)
+    return found
+
+
+def _levels_of_pass(number: int, height: int, width: int) -> Any:
+    """Levels at random where a pass codes, 0 elsewhere: int32 [group, height, width]."""
+    from zvc69_cli.codec.residual.layout import GROUP_SIZES, group_of_pass, pass_places
+
+    rng = np.random.default_rng(number)
+    shape = (GROUP_SIZES[group_of_pass(number)], height, width)
+    drawn = np.zeros(shape, np.int32)
+    places = pass_places(number, height, width, 0, height // 2)
+    sizes = np.exp2(rng.uniform(-3, 12, len(places))).astype(np.int32)
+    drawn.ravel()[places] = np.where(rng.random(len(places)) < 0.5, -sizes, sizes)
+    return drawn
 
 
 def _differ(name: str, found: Any, due: Any) -> str:
+    if name.startswith("residual"):
+        return PASSED if np.array_equal(found, due) else f"rows of {name} differ"
     for part in ("means", "indexes", "state") if name.startswith("first") else ("means", "indexes"):
         here, there = np.asarray(getattr(found, part)), np.asarray(getattr(due, part))
         if not np.array_equal(here, there):

@@ -23,7 +23,7 @@ class TimedNetworks:
         self._lock = threading.Lock()
         self._busy_s = {"analyse": 0.0, "prior": 0.0, "synthesise": 0.0}
         if networks.has_inter:
-            self._busy_s |= {"search": 0.0, "predict": 0.0}
+            self._busy_s |= {"search": 0.0, "predict": 0.0, "filter": 0.0}
 
     @property
     def latent_channels(self) -> int:
@@ -78,10 +78,6 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.decoded_latent(symbols, first, second))
 
-    def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
-        began = time.perf_counter()
-        return self._timed("prior", began, self._networks.prior_extra(first, last, motion))
-
     def rounded_half(self, latent: Tensor, first: PriorOutput, rule: RoundingRule) -> tuple[Tensor, Tensor]:
         began = time.perf_counter()
         return self._timed("prior", began, self._networks.rounded_half(latent, first, rule))
@@ -132,28 +128,45 @@ class TimedNetworks:
         began = time.perf_counter()
         return self._timed("predict", began, self._networks.warp(y, u, v, field, peak))
 
-    def context(self, warped: tuple[Tensor, ...]) -> Tensor:
+    def blend(self, first: Tensor, second: Tensor) -> Tensor:
         began = time.perf_counter()
-        return self._timed("predict", began, self._networks.context(warped))
+        return self._timed("predict", began, self._networks.blend(first, second))
 
-    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[Tensor, F32]:
+    def residual_costs(self, planes: Picture, prediction: Tensor, steps: F32) -> tuple[Tensor, Tensor, F32]:
         began = time.perf_counter()
-        return self._timed("analyse", began, self._networks.analyse_inter(y, u, v, context, q_256))
+        return self._timed("analyse", began, self._networks.residual_costs(planes, prediction, steps))
 
-    def predict_inter_first(
-        self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
-    ) -> PriorOutput:
+    def residual_coefficients(self, picture: Tensor, prediction: Tensor, classes: U8) -> F32:
         began = time.perf_counter()
-        output = self._networks.predict_inter_first(hyper, height, width, extra, offsets)
-        return self._timed("prior", began, output)
+        return self._timed("analyse", began, self._networks.residual_coefficients(picture, prediction, classes))
 
-    def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
+    def residual_state(self, inputs: F32) -> Tensor:
         began = time.perf_counter()
-        return self._timed("prior", began, self._networks.predict_inter_second(known, state, offsets))
+        return self._timed("prior", began, self._networks.residual_state(inputs))
 
-    def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
+    def residual_pass(
+        self, number: int, known: Tensor | None, levels: I32 | None, state: Tensor
+    ) -> tuple[Tensor, U8]:
         began = time.perf_counter()
-        return self._timed("synthesise", began, self._networks.synthesise_inter(latent, context, q_256, peak))
+        return self._timed("prior", began, self._networks.residual_pass(number, known, levels, state))
+
+    def rebuild(self, levels: I32, classes: U8, prediction: Tensor, steps: F32) -> tuple[Tensor, Tensor]:
+        began = time.perf_counter()
+        return self._timed("synthesise", began, self._networks.rebuild(levels, classes, prediction, steps))
+
+    def loop_filter(
+        self, pictures: tuple[Tensor, Tensor, Tensor, Tensor], edges: F32, steps: F32, q_256: int
+    ) -> Tensor:
+        began = time.perf_counter()
+        return self._timed("filter", began, self._networks.loop_filter(pictures, edges, steps, q_256))
+
+    def filter_sums(self, planes: Picture, picture: Tensor, correction: Tensor) -> F32:
+        began = time.perf_counter()
+        return self._timed("filter", began, self._networks.filter_sums(planes, picture, correction))
+
+    def finish(self, picture: Tensor, correction: Tensor, strength: float, peak: int) -> Picture:
+        began = time.perf_counter()
+        return self._timed("synthesise", began, self._networks.finish(picture, correction, strength, peak))
 
     @property
     def has_gradients(self) -> bool:
@@ -162,10 +175,6 @@ class TimedNetworks:
     def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
         began = time.perf_counter()
         return self._timed("refine", began, self._networks.gradient(planes, latent, q_256))
-
-    def gradient_inter(self, planes: Picture, latent: Tensor, context: Tensor, q_256: int) -> F32:
-        began = time.perf_counter()
-        return self._timed("refine", began, self._networks.gradient_inter(planes, latent, context, q_256))
 
     def _timed(self, name: str, began: float, result: R) -> R:
         busy_s = time.perf_counter() - began

@@ -57,10 +57,15 @@ def run_once(networks: Networks, width: int, height: int) -> None:
     field = np.zeros((2, high // CELL, wide // CELL), np.float32)
     features = networks.warp(y * peak, chroma * peak, chroma * peak, field, peak)
     assert features.shape[0] == FEATURES
-    networks.context((features,))
-    context = networks.context((features, features))
-    networks.analyse_inter(y, chroma, chroma, context, q_256)
-    networks.synthesise_inter(latent, context, q_256, peak)
+    blend = networks.blend(features, features)
+    rows, columns = high // CELL, wide // CELL
+    steps = np.full(FEATURES, 0.1, np.float32)
+    classes = np.zeros((rows // 2, columns // 2), np.uint8)
+    networks.residual_costs((y, chroma, chroma), blend, steps)
+    picture, shrunk = networks.rebuild(np.zeros((FEATURES, rows, columns), np.int32), classes, blend, steps)
+    edges = np.zeros((4, rows, columns), np.float32)
+    correction = networks.loop_filter((picture, shrunk, features, features), edges, steps, q_256)
+    networks.finish(picture, correction, 1.0, peak)
 
 
 def build_engines(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -202,9 +203,23 @@ def session_options(threads: int, *, optimised: bool = True) -> ort.SessionOptio
     # Stages of the pipeline share the cores: threads that spin while they wait halve its speed
     # (640x360 on 2 cores: 7.9 frames a second with spinning, 14.7 without).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
     return options
+
+
+@cache
+def _share_arena() -> None:
+    """Give all sessions of this process one arena of the CPU's memory.
+
+    With an arena each, every graph keeps the most that it ever needed. 1280x720, nine frames, one thread: an encoder
+    took 1980 MB and a decoder 1080 MB; with one arena they take 710 MB and 520 MB, and no more time.
+    """
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    unlimited, as_requested, usual = 0, 1, -1
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(unlimited, as_requested, usual, usual))
 
 
 def open_session(

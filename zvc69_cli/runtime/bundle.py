@@ -29,16 +29,19 @@ INTER_GRAPHS: Final = (
     "search_full",
     "search_thorough",
     "warp",
-    "context_one",
-    "context_two",
-    "analyse_inter",
-    "first_inter",
-    "second_inter",
-    "synthesise_inter",
+    "blend",
+    "residual_costs",
+    "residual_coefficients",
+    "residual_state",
+    *(f"residual_pass_{number}" for number in range(6)),
+    "rebuild",
+    "loop_filter",
+    "filter_sums",
+    "finish",
     *(f"motion_{level}_{order}" for level in range(3) for order in ("error", "first", "second")),
 )
-# How the error of an I and of another picture changes with its latent; a bundle may lack them.
-GRADIENT_GRAPHS: Final = ("gradient", "gradient_inter")
+# How the error of an I picture changes with its latent; a bundle may lack it.
+GRADIENT_GRAPHS: Final = ("gradient",)
 # A reference's quarter samples, made where it lies; a bundle may lack it.
 SAMPLES_GRAPH: Final = "samples"
 # What lies between frames, symbols and networks, made on a device. Without weights: the program's own, and no bundle's.
@@ -51,7 +54,6 @@ PROGRAM_GRAPHS: Final = (
     "picture_error",
     "known_half",
     "decoded_latent",
-    "prior_extra",
     "rounded_half",
     "rounded",
 )
@@ -61,31 +63,31 @@ ENCODER_GRAPHS: Final = (
     "search_full",
     "search_thorough",
     *(f"motion_{level}_error" for level in range(3)),
-    "analyse_inter",
+    "residual_costs",
+    "residual_coefficients",
+    "filter_sums",
 )
 # Integers carried in floats: they must be equal everywhere, so they never run in less than float32.
 PRIOR_GRAPHS: Final = (
     "first",
     "second",
-    "first_inter",
-    "second_inter",
+    "residual_state",
+    *(f"residual_pass_{number}" for number in range(6)),
     *(f"motion_{level}_{order}" for level in range(3) for order in ("first", "second")),
 )
 # Graphs of convolutions in floats, where a lower precision costs a trace of quality and saves time.
 CONVOLUTION_GRAPHS: Final = (
     "analyse",
     "synthesise",
-    "context_one",
-    "context_two",
-    "analyse_inter",
-    "synthesise_inter",
+    "blend",
+    "loop_filter",
 )
-# Of these, the ones that --precision int8 is for. In 8 bits synthesis costs 0.7 dB on a keyframe and 0.5 on a P or a
-# B frame (cafe at crf 28), more than the 0.5 dB that all of it may; analysis and blending cost 0.1 together.
-INT8_GRAPHS: Final = ("analyse", "analyse_inter", "context_one", "context_two")
+# Of these, the ones that --precision int8 is for. In 8 bits synthesis costs 0.7 dB on a keyframe (cafe at crf 28), more
+# than the 0.5 dB that all of it may. The loop filter's inputs are a fraction of a step: 8 bits do not hold them.
+INT8_GRAPHS: Final = ("analyse", "blend")
 # What TensorRT takes: not the searches, whose samples are uint8, which its Slice and Reshape do not know.
 ENGINE_GRAPHS: Final = (*CONVOLUTION_GRAPHS, "warp")
-MANIFEST_VERSION: Final = 2  # 2: tables of q have 80 rows
+MANIFEST_VERSION: Final = 3  # 3: P and B frames code the coefficients of a residual
 MAX_BUNDLE_BYTES: Final = 1 << 30
 
 
@@ -130,7 +132,7 @@ class Bundle:
     @property
     def has_gradients(self) -> bool:
         """Whether latents can be refined by it."""
-        return set(GRADIENT_GRAPHS[: 1 + self.has_inter]) <= set(self.graphs)
+        return set(GRADIENT_GRAPHS) <= set(self.graphs)
 
     @cached_property
     def arrays(self) -> Mapping[str, NDArray[Any]]:

@@ -19,30 +19,31 @@ from zvc69_cli.runtime.engines import GraphOpener
 from zvc69_cli.runtime.providers import GPU_KINDS, Device
 from zvc69_cli.runtime.residence import KeepingGraph, Place, PlacedArray
 from zvc69_cli.runtime.settings import RunSettings
+from zvc69_cli.runtime.tensors import (
+    F32,
+    I32,
+    U8,
+    Picture,
+    Tensor,
+    as_plane,
+    as_symbols,
+    bare,
+    batch,
+    board,
+    channels,
+    named_planes,
+    q,
+    scalar,
+    whole,
+)
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
-I32 = NDArray[np.int32]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 # One of them has its hands full with the search, which takes as long as all other graphs together.
 CPU_LOADERS: Final = 2
 
-_Q_UNIT: Final = np.float32(1 / 256)
 _PICTURE: Final = {"y": 2, "u": 2, "v": 2}
 _PRIOR: Final = {"means": 1, "indexes": 1, "state": 1}
-
-
-class Tensor(Protocol):
-    """codec.networks.Tensor: an array, or one that np.asarray brings here."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __array__(self) -> NDArray[Any]: ...
-
-
-Picture = tuple[Tensor, Tensor, Tensor]
 
 
 class Predicted(Protocol):
@@ -144,61 +145,56 @@ class OrtNetworks:
         graph = "take_8" if samples[0].dtype == np.uint8 else "take_16"
         kept = {f"{name}_padded": 2 for name in "yuv"}
         size = np.array([height, width], np.int64)
-        y, u, v = self._keep(graph, kept, **_planes(*samples), unit=_scalar(1 / peak), size=size)
-        return _bare(y, 2), _bare(u, 2), _bare(v, 2)
+        y, u, v = self._keep(graph, kept, **named_planes(*samples), unit=scalar(1 / peak), size=size)
+        return bare(y, 2), bare(u, 2), bare(v, 2)
 
     def give(
         self, picture: Picture, size: tuple[int, int], chroma: tuple[int, int], bit_depth: int
     ) -> tuple[Samples, Samples, Samples]:
         sizes = {"size": np.array(size, np.int64), "chroma_size": np.array(chroma, np.int64)}
-        y, u, v = self._run("give_8" if bit_depth == 8 else "give_16", **_planes(*picture), **sizes)
+        y, u, v = self._run("give_8" if bit_depth == 8 else "give_16", **named_planes(*picture), **sizes)
         return y[0, 0], u[0, 0], v[0, 0]
 
     def picture_error(self, source: Picture, decoded: Picture, peak: int) -> float:
-        shown = {f"{name}_shown": plane for name, plane in _planes(*decoded).items()}
-        (error,) = self._run("picture_error", **_planes(*source), **shown, unit=_scalar(1 / peak))
+        shown = {f"{name}_shown": plane for name, plane in named_planes(*decoded).items()}
+        (error,) = self._run("picture_error", **named_planes(*source), **shown, unit=scalar(1 / peak))
         return float(error[0])
 
     def continued(self, plane: Tensor, height: int, width: int) -> Tensor:
         size = np.array([height, width], np.int64)
-        (longer,) = self._keep("continued", {"continued": 2}, plane=_plane(plane), size=size)
-        return _bare(longer, 2)
+        (longer,) = self._keep("continued", {"continued": 2}, plane=as_plane(plane), size=size)
+        return bare(longer, 2)
 
     def known_half(self, symbols: I32, means: Tensor) -> Tensor:
-        given = {"symbols": _symbols(symbols), "means": _batch(means), "board": _board(symbols.shape)}
+        given = {"symbols": as_symbols(symbols), "means": batch(means), "board": board(symbols.shape)}
         (known,) = self._keep("known_half", {"known": 1}, **given)
-        return _bare(known, 1)
+        return bare(known, 1)
 
     def decoded_latent(self, symbols: I32, first: Tensor, second: Tensor) -> Tensor:
-        means = {"first": _batch(first), "second": _batch(second)}
-        given = {"symbols": _symbols(symbols), **means, "board": _board(symbols.shape)}
+        means = {"first": batch(first), "second": batch(second)}
+        given = {"symbols": as_symbols(symbols), **means, "board": board(symbols.shape)}
         (latent,) = self._keep("decoded_latent", {"latent": 1}, **given)
-        return _bare(latent, 1)
-
-    def prior_extra(self, first: Tensor, last: Tensor, motion: F32) -> Tensor:
-        given = {"first": _batch(first), "last": _batch(last), "motion": motion[None]}
-        (extra,) = self._keep("prior_extra", {"extra": 1}, **given)
-        return _bare(extra, 1)
+        return bare(latent, 1)
 
     def rounded_half(self, latent: Tensor, first: Predicted, rule: RoundingRule) -> tuple[Tensor, Tensor]:
-        given = {"latent": _batch(latent), "means": _batch(first.means), "indexes": _batch(first.indexes)}
+        given = {"latent": batch(latent), "means": batch(first.means), "indexes": batch(first.indexes)}
         given |= _rounding(latent, rule)
         symbols, known = self._keep("rounded_half", {"symbols": 1, "known": 1}, **given)
-        return _bare(symbols, 1), _bare(known, 1)
+        return bare(symbols, 1), bare(known, 1)
 
     def rounded(
         self, latent: Tensor, half: Tensor, first: Predicted, second: Predicted, rule: RoundingRule
     ) -> tuple[I32, U8, Tensor]:
-        given = {"latent": _batch(latent), "half": _batch(half)}
+        given = {"latent": batch(latent), "half": batch(half)}
         for name, output in (("first", first), ("second", second)):
-            given |= {f"{name}_means": _batch(output.means), f"{name}_indexes": _batch(output.indexes)}
+            given |= {f"{name}_means": batch(output.means), f"{name}_indexes": batch(output.indexes)}
         given |= _rounding(latent, rule)
         symbols, indexes, decoded = self._keep("rounded", {"decoded": 1}, **given)
-        return symbols[0].astype(np.int32), indexes[0], _bare(decoded, 1)
+        return symbols[0].astype(np.int32), indexes[0], bare(decoded, 1)
 
     def analyse(self, y: Tensor, u: Tensor, v: Tensor, q_256: int) -> tuple[Tensor, F32]:
-        latent, hyper = self._keep("analyse", {"latent": 1}, **_planes(y, u, v), q=_q(q_256))
-        return _bare(latent, 1), hyper[0]
+        latent, hyper = self._keep("analyse", {"latent": 1}, **named_planes(y, u, v), q=q(q_256))
+        return bare(latent, 1), hyper[0]
 
     def predict_first(self, hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
         size = np.array([height, width], np.int64)
@@ -208,11 +204,11 @@ class OrtNetworks:
         return self._second("second", known, state, offsets)
 
     def synthesise(self, latent: Tensor, q_256: int, peak: int) -> Picture:
-        y, u, v = self._keep("synthesise", _PICTURE, latent=_batch(latent), q=_q(q_256), peak=_scalar(peak))
-        return _bare(y, 2), _bare(u, 2), _bare(v, 2)
+        y, u, v = self._keep("synthesise", _PICTURE, latent=batch(latent), q=q(q_256), peak=scalar(peak))
+        return bare(y, 2), bare(u, 2), bare(v, 2)
 
     def search(self, y: Tensor, samples: Tensor, effort: str) -> tuple[F32, F32, F32]:
-        coarse, middle, fine = self._run(f"search_{effort}", y=_plane(y), samples=samples)
+        coarse, middle, fine = self._run(f"search_{effort}", y=as_plane(y), samples=samples)
         return coarse[0], middle[0], fine[0]
 
     @property
@@ -220,11 +216,11 @@ class OrtNetworks:
         return self._place is not None and SAMPLES_GRAPH in self._bundle.graphs
 
     def quarter_samples(self, y: Tensor, peak: int) -> Tensor:
-        (samples,) = self._keep(SAMPLES_GRAPH, {"samples": 0}, y=_plane(y), peak=_scalar(peak))
-        return _bare(samples, 0)
+        (samples,) = self._keep(SAMPLES_GRAPH, {"samples": 0}, y=as_plane(y), peak=scalar(peak))
+        return bare(samples, 0)
 
     def motion_error(self, level: int, y: Tensor, samples: Tensor, field: F32) -> F32:
-        (error,) = self._run(f"motion_{level}_error", y=_plane(y), samples=samples, field=field[None])
+        (error,) = self._run(f"motion_{level}_error", y=as_plane(y), samples=samples, field=field[None])
         return np.asarray(error, np.float32)
 
     def predict_motion(self, level: int, second: bool, inputs: F32) -> F32:
@@ -233,49 +229,71 @@ class OrtNetworks:
 
     def warp(self, y: Tensor, u: Tensor, v: Tensor, field: F32, peak: int) -> Tensor:
         (features,) = self._keep(
-            "warp", {"features": 1}, **_planes(y, u, v), field=field[None], peak=_scalar(peak)
+            "warp", {"features": 1}, **named_planes(y, u, v), field=field[None], peak=scalar(peak)
         )
-        return _bare(features, 1)
+        return bare(features, 1)
 
-    def context(self, warped: tuple[Tensor, ...]) -> Tensor:
-        inputs = dict(zip(("first", "second"), map(_batch, warped), strict=False))
-        graph = "context_one" if len(warped) == 1 else "context_two"
-        (context,) = self._keep(graph, {"context": 1}, **inputs)
-        return _bare(context, 1)
+    def blend(self, first: Tensor, second: Tensor) -> Tensor:
+        (blend,) = self._keep("blend", {"blend": 1}, first=batch(first), second=batch(second))
+        return bare(blend, 1)
 
-    def analyse_inter(self, y: Tensor, u: Tensor, v: Tensor, context: Tensor, q_256: int) -> tuple[Tensor, F32]:
-        given = {**_planes(y, u, v), "context": _batch(context), "q": _q(q_256)}
-        latent, hyper = self._keep("analyse_inter", {"latent": 1}, **given)
-        return _bare(latent, 1), hyper[0]
+    def residual_costs(self, planes: Picture, prediction: Tensor, steps: F32) -> tuple[Tensor, Tensor, F32]:
+        given = {"prediction": batch(prediction), "steps": channels(steps)}
+        kept = {"picture": 1, "predicted": 1}
+        picture, predicted, costs = self._keep("residual_costs", kept, **named_planes(*planes), **given)
+        return bare(picture, 1), bare(predicted, 1), np.asarray(costs[0], np.float32)
 
-    def predict_inter_first(
-        self, hyper: F32, height: int, width: int, extra: Tensor, offsets: F32
-    ) -> PriorOutput:
-        size = np.array([height, width], np.int64)
-        given = {"hyper": hyper[None], "size": size, "extra": _batch(extra), "offsets": offsets}
-        return _prediction(self._keep("first_inter", _PRIOR, **given))
+    def residual_coefficients(self, picture: Tensor, prediction: Tensor, classes: U8) -> F32:
+        given = {"picture": batch(picture), "predicted": batch(prediction), "classes": classes[None, None]}
+        (coefficients,) = self._run("residual_coefficients", **given)
+        return np.asarray(coefficients[0], np.float32)
 
-    def predict_inter_second(self, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        return self._second("second_inter", known, state, offsets)
+    def residual_state(self, inputs: F32) -> Tensor:
+        (state,) = self._keep("residual_state", {"state": 1}, inputs=inputs[None])
+        return bare(state, 1)
 
-    def synthesise_inter(self, latent: Tensor, context: Tensor, q_256: int, peak: int) -> Picture:
-        given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256), "peak": _scalar(peak)}
-        y, u, v = self._keep("synthesise_inter", _PICTURE, **given)
-        return _bare(y, 2), _bare(u, 2), _bare(v, 2)
+    def residual_pass(
+        self, number: int, known: Tensor | None, levels: I32 | None, state: Tensor
+    ) -> tuple[Tensor, U8]:
+        given = {"state": batch(state)}
+        if known is not None and levels is not None:
+            given |= {"known": batch(known), "levels": as_symbols(levels)}
+        rows, known = self._keep(f"residual_pass_{number}", {"known_now": 1}, **given)
+        return bare(known, 1), np.asarray(rows[0], np.uint8)
+
+    def rebuild(self, levels: I32, classes: U8, prediction: Tensor, steps: F32) -> tuple[Tensor, Tensor]:
+        given = {"levels": as_symbols(levels), "classes": classes[None, None], "steps": channels(steps)}
+        kept = {"picture": 1, "shrunk": 1}
+        picture, shrunk = self._keep("rebuild", kept, **given, prediction=batch(prediction))
+        return bare(picture, 1), bare(shrunk, 1)
+
+    def loop_filter(
+        self, pictures: tuple[Tensor, Tensor, Tensor, Tensor], edges: F32, steps: F32, q_256: int
+    ) -> Tensor:
+        names = ("picture", "shrunk", "first", "last")
+        given = {name: batch(each) for name, each in zip(names, pictures, strict=True)}
+        given |= {"edges": edges[None], "steps": channels(steps), "q": q(q_256)}
+        (correction,) = self._keep("loop_filter", {"correction": 1}, **given)
+        return bare(correction, 1)
+
+    def filter_sums(self, planes: Picture, picture: Tensor, correction: Tensor) -> F32:
+        given = {"picture": batch(picture), "correction": batch(correction)}
+        (sums,) = self._run("filter_sums", **named_planes(*planes), **given)
+        return np.asarray(sums, np.float32)
+
+    def finish(self, picture: Tensor, correction: Tensor, strength: float, peak: int) -> Picture:
+        given = {"picture": batch(picture), "correction": batch(correction)}
+        y, u, v = self._keep("finish", _PICTURE, **given, strength=scalar(strength), peak=scalar(peak))
+        return bare(y, 2), bare(u, 2), bare(v, 2)
 
     def gradient(self, planes: Picture, latent: Tensor, q_256: int) -> F32:
-        (gradient,) = self._run("gradient", **_planes(*planes), latent=_batch(latent), q=_q(q_256))
-        return np.asarray(gradient[0], np.float32)
-
-    def gradient_inter(self, planes: Picture, latent: Tensor, context: Tensor, q_256: int) -> F32:
-        given = {"latent": _batch(latent), "context": _batch(context), "q": _q(q_256)}
-        (gradient,) = self._run("gradient_inter", **_planes(*planes), **given)
+        (gradient,) = self._run("gradient", **named_planes(*planes), latent=batch(latent), q=q(q_256))
         return np.asarray(gradient[0], np.float32)
 
     def _second(self, graph: str, known: Tensor, state: Tensor, offsets: F32) -> PriorOutput:
-        given = {"known": _batch(known), "state": _batch(state), "offsets": offsets}
+        given = {"known": batch(known), "state": batch(state), "offsets": offsets}
         means, indexes = self._keep(graph, {"means": 1, "indexes": 1}, **given)
-        return PriorOutput(_bare(means, 1), _bare(indexes, 1), state)
+        return PriorOutput(bare(means, 1), bare(indexes, 1), state)
 
     def _run(self, graph: str, **inputs: Any) -> list[NDArray[Any]]:
         """A graph's outputs, here; inputs are arrays and placed arrays."""
@@ -289,7 +307,7 @@ class OrtNetworks:
         session = self._session(graph)
         if self._place is not None and isinstance(session, KeepingGraph):
             return session.run_kept(inputs, kept)
-        return session.run(None, {name: _whole(each) for name, each in inputs.items()})
+        return session.run(None, {name: whole(each) for name, each in inputs.items()})
 
     def _session(self, graph: str) -> Graph:
         session = self._sessions.get(graph)
@@ -330,55 +348,11 @@ def networks_of(bundle: Bundle, device: Device, opener: GraphOpener) -> OrtNetwo
     return OrtNetworks(bundle, opener.open, loaders=loaders, place=place)
 
 
-def _plane(given: Tensor) -> Any:
-    """A plane [H, W] as graphs take it, [1, 1, H, W]."""
-    return given if isinstance(given, PlacedArray) else np.asarray(given)[None, None]
-
-
-def _batch(given: Tensor) -> Any:
-    """An array [C, h, w] as graphs take it, [1, C, h, w]."""
-    return given if isinstance(given, PlacedArray) else np.asarray(given)[None]
-
-
-def _symbols(symbols: I32) -> NDArray[np.int16]:
-    """Symbols [C, h, w] as they travel: their limit is that of 16 bits."""
-    return symbols[None].astype(np.int16)
+def _prediction(found: list[Any]) -> PriorOutput:
+    means, indexes, state = found
+    return PriorOutput(bare(means, 1), bare(indexes, 1), bare(state, 1))
 
 
 def _rounding(latent: Tensor, rule: RoundingRule) -> dict[str, Any]:
     skip_below = np.array([rule.skip_below], np.int64)
-    return {"board": _board(latent.shape), "thresholds": rule.thresholds, "skip_below": skip_below}
-
-
-def _board(shape: tuple[int, ...]) -> F32:
-    """codec.quantised.checkerboard of a latent [C, h, w], [2, 1, h, w]: 1 where the first pass codes either half."""
-    _, height, width = shape
-    even = (np.arange(height)[:, None] + np.arange(width)) % 2 == 0
-    return np.stack([even, ~even]).astype(np.float32)[:, None]
-
-
-def _planes(y: Tensor, u: Tensor, v: Tensor) -> dict[str, Any]:
-    return {"y": _plane(y), "u": _plane(u), "v": _plane(v)}
-
-
-def _whole(given: Any) -> NDArray[Any]:
-    """What is given to a graph that runs here."""
-    return given.whole() if isinstance(given, PlacedArray) else given
-
-
-def _bare(output: Any, leading: int) -> Tensor:
-    """An output without the graph's own dimensions."""
-    return output if isinstance(output, PlacedArray) else output.reshape(output.shape[leading:])
-
-
-def _prediction(found: list[Any]) -> PriorOutput:
-    means, indexes, state = found
-    return PriorOutput(_bare(means, 1), _bare(indexes, 1), _bare(state, 1))
-
-
-def _scalar(value: float) -> F32:
-    return np.array([value], np.float32)
-
-
-def _q(q_256: int) -> F32:
-    return np.array([q_256], np.float32) * _Q_UNIT
+    return {"board": board(latent.shape), "thresholds": rule.thresholds, "skip_below": skip_below}

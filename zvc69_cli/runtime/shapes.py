@@ -10,6 +10,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 PICTURE_GRID: Final = 16
 FEATURES: Final = 96
+EDGE_PLANES: Final = 4  # of the loop filter
 CELL: Final = 8  # luma samples a side of a cell of features
 
 
@@ -52,11 +53,12 @@ def dynamic_shapes(bundle: Bundle, graph: str, width: int, height: int) -> Shape
     latent: Shapes = {"latent": (1, bundle.latent_channels, high // PICTURE_GRID, wide // PICTURE_GRID)}
     shapes: dict[str, Shapes] = {
         "analyse": planes,
-        "analyse_inter": {**planes, "context": features},
         "synthesise": latent,
-        "synthesise_inter": {**latent, "context": features},
-        "context_one": {"first": features},
-        "context_two": {"first": features, "second": features},
+        "blend": {"first": features, "second": features},
+        "loop_filter": {
+            **dict.fromkeys(("picture", "shrunk", "first", "last"), features),
+            "edges": (1, EDGE_PLANES, high // CELL, wide // CELL),
+        },
         "warp": {**planes, "field": (1, 2, high // CELL, wide // CELL)},
     }
     return shapes[graph]

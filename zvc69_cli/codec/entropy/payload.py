@@ -1,9 +1,11 @@
 """The sections of a coded frame, as bytes.
 
-A head byte comes first: how precise motion is, whether the latent is cut in slices, whether its channels' tables are
-shifted. A P or B frame's motion string follows, with its length before it as a varint. The rest is one string, of the
-hyper latent, the shifts and the latent; where the latent is cut, that one holds no latent and has its length before
-it, and the parallel form ZVCP follows, with a string a slice. A skipped frame has no byte at all.
+A head byte comes first: the precision of motion, whether the frame is cut in slices, and one more bit. In an I frame
+that bit says that its channels' tables are shifted; in a P or B frame it says that units have classes of band weights.
+A P or B frame goes on with the strength of the loop filter, one byte, and its motion string, whose length comes before
+it as a varint. The rest is one string: in an I frame of the hyper latent, the shifts and the latent; in a P or B frame
+of the classes and the levels. Where a frame is cut in slices, that string holds neither latent nor levels and its
+length comes before it; the parallel form ZVCP follows, with a string for each slice. A skipped frame has no byte.
 
 source  FORMAT.md 6.2
 """
@@ -20,8 +22,10 @@ from zvc69_cli.codec.settings import MAX_SLICES
 
 _PRECISION_BITS: Final = 0b11  # of the head
 _IS_SLICED: Final = 1 << 2
-_IS_SHIFTED: Final = 1 << 3
+_IS_SHIFTED: Final = 1 << 3  # of an I frame
+_HAS_CLASSES: Final = 1 << 3  # of a P or B frame
 _RESERVED_BITS: Final = 0xF0
+_INTER_HEAD_BYTES: Final = 2  # of a P or B frame: the head and the strength of the loop filter
 SLICED_MAGIC: Final = b"ZVCP"
 SLICED_VERSION: Final = 1
 _SLICED_HEAD_BYTES: Final = 8
@@ -40,26 +44,35 @@ class Slice(NamedTuple):
     string: bytes
 
 
-class MotionSection(NamedTuple):
-    """The steps of the vectors, a place in codec.motion.fields.PRECISIONS, and the string that codes them."""
+class InterSection(NamedTuple):
+    """What only a P or B frame has.
+
+    precision    steps of the vectors, a place in codec.motion.fields.PRECISIONS
+    string       codes the vectors
+    strength     of the loop filter, 0..255
+    has_classes  whether the classes of band weights are coded; else every unit has the first
+    """
 
     precision: int
     string: bytes
+    strength: int = 0
+    has_classes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
     """What the bytes of a frame hold.
 
-    picture     the string of the hyper latent, the shifts and, where there are no slices, the latent
-    slices      in order, covering every row of the grid once; none where the latent is not cut
-    motion      None in an I frame
-    is_shifted  whether channels' tables are shifted (codec.intra.channel_shifts)
+    picture     the string of the hyper latent and the shifts, or of the classes; where there are no slices, then of
+                the latent or the levels
+    slices      in order, covering every row of the grid once; none where the frame is not cut
+    inter       None in an I frame
+    is_shifted  whether the channels' tables of an I frame are shifted (codec.intra.channel_shifts)
     """
 
     picture: bytes
     slices: tuple[Slice, ...] = ()
-    motion: MotionSection | None = None
+    inter: InterSection | None = None
     is_shifted: bool = False
 
 
@@ -74,9 +87,10 @@ def pack_sections(sections: Sections) -> bytes:
     """The payload of a frame that is not skipped; undone by `unpack_sections`."""
     head = _IS_SHIFTED * sections.is_shifted | _IS_SLICED * bool(sections.slices)
     parts = []
-    if sections.motion is not None:
-        head |= sections.motion.precision
-        parts += [pack_varint(len(sections.motion.string)), sections.motion.string]
+    if sections.inter is not None:
+        head |= sections.inter.precision | _HAS_CLASSES * sections.inter.has_classes
+        parts += [bytes([sections.inter.strength])]
+        parts += [pack_varint(len(sections.inter.string)), sections.inter.string]
     if sections.slices:
         parts += [pack_varint(len(sections.picture)), sections.picture, _pack_slices(sections.slices)]
     else:
@@ -84,41 +98,44 @@ def pack_sections(sections: Sections) -> bytes:
     return bytes([head]) + b"".join(parts)
 
 
-def unpack_sections(payload: bytes, grid_rows: int, *, has_motion: bool = False) -> Sections:
+def unpack_sections(payload: bytes, grid_rows: int, *, is_inter: bool = False) -> Sections:
     """The sections of a payload.
 
-    grid_rows   rows of the latent's grid, which the slices must cover
-    has_motion  of a P or B frame
-    raises      BrokenPayload
+    grid_rows  rows of 16x16 samples, which the slices must cover
+    is_inter   of a P or B frame
+    raises     BrokenPayload
     """
     if not payload:
         raise BrokenPayload("no byte, should be 1 or more")
-    head, offset, motion = payload[0], 1, None
+    head, offset, inter = payload[0], 1, None
     precision = head & _PRECISION_BITS
     if head & _RESERVED_BITS:
         raise BrokenPayload(f"reserved bits of the head {head:#04x} are not 0")
-    if precision and not has_motion:
+    if precision and not is_inter:
         raise BrokenPayload(f"precision of the motion is {precision} where there is no motion")
     if precision >= len(PRECISIONS):
         raise BrokenPayload(f"precision of the motion is {precision}, should be 0..{len(PRECISIONS) - 1}")
-    if has_motion:
-        string, offset = _section(payload, offset, "motion")
-        motion = MotionSection(precision, string)
-    is_shifted = bool(head & _IS_SHIFTED)
+    if is_inter:
+        if len(payload) < 2:
+            raise BrokenPayload("1 byte, should be 2 or more: the strength of the loop filter is missing")
+        string, offset = _section(payload, _INTER_HEAD_BYTES, "motion")
+        inter = InterSection(precision, string, payload[1], bool(head & _HAS_CLASSES))
+    is_shifted = not is_inter and bool(head & _IS_SHIFTED)
     if not head & _IS_SLICED:
-        return Sections(picture=payload[offset:], motion=motion, is_shifted=is_shifted)
-    picture, offset = _section(payload, offset, "hyper")
+        return Sections(picture=payload[offset:], inter=inter, is_shifted=is_shifted)
+    picture, offset = _section(payload, offset, "classes" if is_inter else "hyper")
     slices = _unpack_slices(payload[offset:], grid_rows)
-    return Sections(picture=picture, slices=slices, motion=motion, is_shifted=is_shifted)
+    return Sections(picture=picture, slices=slices, inter=inter, is_shifted=is_shifted)
 
 
 def motion_bytes(payload: bytes) -> int:
     """Bytes of the motion string of a P or B frame, its length included; 0 where nothing can be read of it."""
     try:
-        length, begin = unpack_varint(payload, 1)
+        length, begin = unpack_varint(payload, _INTER_HEAD_BYTES)
     except VarintError:
         return 0
-    return min(begin - 1 + length, max(0, len(payload) - 1))
+    size = begin - _INTER_HEAD_BYTES + length
+    return min(size, max(0, len(payload) - _INTER_HEAD_BYTES))
 
 
 def _section(payload: bytes, offset: int, name: str) -> tuple[bytes, int]:

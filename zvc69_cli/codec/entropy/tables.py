@@ -6,7 +6,7 @@ source  FORMAT.md 6.5
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy.layers import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
-from zvc69_cli.codec.settings import Q_UNIT
+from zvc69_cli.codec.settings import Q_LEVELS, Q_UNIT
 from zvc69_cli.frames import FrameKind
 
 PRECISION_BITS: Final = 24
@@ -25,7 +25,10 @@ MAX_REACH: Final = 2047
 
 INTRA_STEM: Final = "tables."
 INTER_STEM: Final = "inter.tables."
-B_STEM: Final = "inter.tables.b."
+LEVEL_TABLES: Final = 3 * SCALE_LEVELS  # an index of each frequency group
+CLASSES: Final = 4  # of band weights
+CLASS_CONTEXTS: Final = 6  # of a unit: its pass, and in the second how many of its four neighbours shrink
+_COEFFICIENTS: Final = 96  # of a cell
 _MIRRORED: Final = "mirrored"
 _ROWS: Final = ("scale_offsets", "hyper_offsets", "hyper_means")
 
@@ -106,7 +109,7 @@ class SymbolTables:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LatentTables:
-    """Everything integer that prices the latents of one kind of frame, beside their prior.
+    """Everything integer that prices the latents of I frames, beside their prior.
 
     scale_offsets  int [INTRA_Q_LEVELS, C]: what a q adds to the scale indexes of the latent, in quarters
     hyper_offsets  int [INTRA_Q_LEVELS, Z]: the scale index of the hyper latent at a q, in quarters
@@ -131,14 +134,22 @@ class LatentTables:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class InterTables(LatentTables):
-    """Those of P and B frames.
+class InterTables:
+    """Everything integer that prices P and B frames, beside their networks.
 
-    motion  128 rows: 64 of spreads, then 64 of significances, whose symbols are 0 and 1
-    raises  ValueError where `motion` is not of that size or skips rows
+    motion   128 rows: 64 of spreads, then 64 of significances, whose symbols are 0 and 1
+    levels   192 rows: index 0..63 of frequency group g is row 3 index + g
+    classes  rows of the contexts of a unit's class of band weights
+    steps    int64 [Q_LEVELS, 2]: quantiser steps of luma and chroma, in 1 / 2^20 of the samples' range
+    weights  int64 [classes, 96]: band weights of each class in 1/256, in the order of coding
+    raises   ValueError where one of them is not of that size, or motion or classes skip rows
     """
 
     motion: SymbolTables
+    levels: SymbolTables
+    classes: SymbolTables
+    steps: I64
+    weights: I64
 
     def __post_init__(self) -> None:
         if len(self.motion.rows) != MOTION_TABLES or self.motion.skip_below:
@@ -146,68 +157,79 @@ class InterTables(LatentTables):
                 f"the motion tables are {len(self.motion.rows)} rows that skip {self.motion.skip_below}, "
                 f"should be {MOTION_TABLES} that skip none"
             )
+        if len(self.levels.rows) != LEVEL_TABLES:
+            raise ValueError(f"the level tables are {len(self.levels.rows)} rows, should be {LEVEL_TABLES}")
+        if len(self.classes.rows) != CLASS_CONTEXTS or self.classes.skip_below:
+            raise ValueError(
+                f"the class tables are {len(self.classes.rows)} rows that skip {self.classes.skip_below}, "
+                f"should be {CLASS_CONTEXTS} that skip none"
+            )
+        if self.weights.shape != (CLASSES, _COEFFICIENTS):
+            raise ValueError(
+                f"the band weights are {list(self.weights.shape)}, should be {[CLASSES, _COEFFICIENTS]}"
+            )
+        if self.steps.shape != (Q_LEVELS, 2) or self.steps.min() < 1:
+            raise ValueError(
+                f"the quantiser steps are {list(self.steps.shape)}, should be {[Q_LEVELS, 2]} above 0"
+            )
+
+    def steps_at(self, q_256: int) -> I64:
+        """The quantiser steps of luma and chroma at a q, int64 [2]."""
+        return between_rows(self.steps, q_256)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> InterTables:
+        return cls(
+            motion=SymbolTables.from_arrays(arrays, f"{INTER_STEM}motion"),
+            levels=SymbolTables.from_arrays(arrays, f"{INTER_STEM}levels"),
+            classes=SymbolTables.from_arrays(arrays, f"{INTER_STEM}classes"),
+            steps=arrays[f"{INTER_STEM}steps"].astype(np.int64),
+            weights=arrays[f"{INTER_STEM}weights"].astype(np.int64),
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            **self.motion.to_arrays(f"{INTER_STEM}motion"),
+            **self.levels.to_arrays(f"{INTER_STEM}levels"),
+            **self.classes.to_arrays(f"{INTER_STEM}classes"),
+            f"{INTER_STEM}steps": self.steps.astype(np.int32),
+            f"{INTER_STEM}weights": self.weights.astype(np.int16),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CodecTables(LatentTables):
     """Those of I frames.
 
-    inter  those of P frames, and what B frames share with them; None in a bundle that codes I frames only
-    b      those of B frames, which differ in `latent` and `hyper`; None where they have none of their own
+    inter  those of P and B frames; None in a bundle that codes I frames only
     """
 
     inter: InterTables | None = None
-    b: InterTables | None = None
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CodecTables:
-        inter = b = None
-        if f"{INTER_STEM}latent.reach" in arrays:
-            motion = SymbolTables.from_arrays(arrays, f"{INTER_STEM}motion")
-            inter = InterTables(**_latent_tables(arrays, INTER_STEM), motion=motion)
-            if f"{B_STEM}latent.reach" in arrays:
-                b = replace(inter, **_symbol_tables(arrays, B_STEM))
-        return cls(**_latent_tables(arrays, INTRA_STEM), inter=inter, b=b)
+        inter = InterTables.from_arrays(arrays) if f"{INTER_STEM}motion.reach" in arrays else None
+        return cls(
+            latent=SymbolTables.from_arrays(arrays, f"{INTRA_STEM}latent"),
+            hyper=SymbolTables.from_arrays(arrays, f"{INTRA_STEM}hyper"),
+            scale_offsets=arrays[f"{INTRA_STEM}scale_offsets"].astype(np.int64),
+            hyper_offsets=arrays[f"{INTRA_STEM}hyper_offsets"].astype(np.int64),
+            hyper_means=arrays[f"{INTRA_STEM}hyper_means"].astype(np.int64),
+            inter=inter,
+        )
 
     @property
     def kinds(self) -> tuple[FrameKind, ...]:
         """Of the frames that this bundle codes."""
         return (FrameKind.I,) if self.inter is None else (FrameKind.I, FrameKind.P, FrameKind.B)
 
-    def of_kind(self, kind: FrameKind) -> LatentTables:
-        """Those that price the latents of a frame; raises ValueError where this bundle cannot code such a frame."""
-        if kind is FrameKind.I:
-            return self
-        if self.inter is None:
-            raise ValueError(f"this bundle codes I frames only, not {kind.name}")
-        return self.b if kind is FrameKind.B and self.b is not None else self.inter
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        arrays = _arrays_of(self, INTRA_STEM)
-        if self.inter is not None:
-            arrays |= _arrays_of(self.inter, INTER_STEM) | self.inter.motion.to_arrays(f"{INTER_STEM}motion")
-        if self.b is not None:
-            arrays |= _symbol_arrays(self.b, B_STEM)
-        return arrays
-
-
-def _latent_tables(arrays: Mapping[str, NDArray[Any]], stem: str) -> dict[str, Any]:
-    """The fields of LatentTables."""
-    rows = {name: arrays[f"{stem}{name}"].astype(np.int64) for name in _ROWS}
-    return _symbol_tables(arrays, stem) | rows
-
-
-def _symbol_tables(arrays: Mapping[str, NDArray[Any]], stem: str) -> dict[str, Any]:
-    return {name: SymbolTables.from_arrays(arrays, f"{stem}{name}") for name in ("latent", "hyper")}
-
-
-def _arrays_of(tables: LatentTables, stem: str) -> dict[str, NDArray[Any]]:
-    rows = {f"{stem}{name}": getattr(tables, name).astype(np.int16) for name in _ROWS}
-    return _symbol_arrays(tables, stem) | rows
-
-
-def _symbol_arrays(tables: LatentTables, stem: str) -> dict[str, NDArray[Any]]:
-    return tables.latent.to_arrays(f"{stem}latent") | tables.hyper.to_arrays(f"{stem}hyper")
+        arrays = {
+            **self.latent.to_arrays(f"{INTRA_STEM}latent"),
+            **self.hyper.to_arrays(f"{INTRA_STEM}hyper"),
+            **{f"{INTRA_STEM}{name}": getattr(self, name).astype(np.int16) for name in _ROWS},
+        }
+        return arrays if self.inter is None else arrays | self.inter.to_arrays()
 
 
 def between_rows(rows: I64, q_256: int) -> I64:

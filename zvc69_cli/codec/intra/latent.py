@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,7 @@ from zvc69_cli.codec.entropy.tables import LatentTables
 from zvc69_cli.codec.intra.channel_shifts import SHIFT_TABLES, shift_rows, shifted
 from zvc69_cli.codec.intra.prior import HYPER_LIMIT
 from zvc69_cli.codec.intra.rounding import Rounding
-from zvc69_cli.codec.motion.fields import Motion
 from zvc69_cli.codec.networks import F32, U8, Networks, PriorOutput, Tensor
-from zvc69_cli.codec.picture.references import ReferenceState, motion_extra, prior_extra
 from zvc69_cli.codec.quantised import I32, checkerboard, hyper_rows, merged_indexes
 
 Choose = Callable[
@@ -42,22 +40,6 @@ class CodedLatent(NamedTuple):
 
 def intra_prior(networks: Networks) -> LatentPrior:
     return LatentPrior(networks, networks.predict_first, networks.predict_second)
-
-
-def inter_prior(
-    networks: Networks, references: Sequence[ReferenceState], motions: Sequence[Motion]
-) -> LatentPrior:
-    """Of a frame that moves like this from its references."""
-    extra: Tensor
-    if networks.keeps_arrays:
-        extra = networks.prior_extra(references[0].latent, references[-1].latent, motion_extra(motions))
-    else:
-        extra = prior_extra(references, motions)
-
-    def first(hyper: F32, height: int, width: int, offsets: F32) -> PriorOutput:
-        return networks.predict_inter_first(hyper, height, width, extra, offsets)
-
-    return LatentPrior(networks, first, networks.predict_inter_second)
 
 
 def code_latent(

@@ -23,7 +23,6 @@ from zvc69_cli.codec.entropy.layers import (
 HYPER_LIMIT: Final = 255
 MEAN_FRACTION: Final = 16  # means stand in sixteenths of a quantisation step
 INTRA_STEM: Final = "prior."
-INTER_STEM: Final = "inter.prior."
 
 
 class Prediction(NamedTuple):
@@ -42,27 +41,22 @@ class Prediction(NamedTuple):
 class IntegerPrior:
     """Both passes of one bundle's prior of the latent.
 
-    arrays  the bundle's arrays; those named "<stem><layer>.weight|bias|shift" are read
-    stem    what their names begin with: INTRA_STEM or INTER_STEM
+    arrays  the bundle's arrays; those named "prior.<layer>.weight|bias|shift" are read
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], stem: str = INTRA_STEM) -> None:
-        self._layers = integer_layers(arrays, stem)
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._layers = integer_layers(arrays, INTRA_STEM)
 
-    def first(self, hyper: I64, height: int, width: int, offsets: I64, extra: I64 | None = None) -> Prediction:
+    def first(self, hyper: I64, height: int, width: int, offsets: I64) -> Prediction:
         """Predict the latent from the hyper latent.
 
         hyper          [Z, ceil(height/4), ceil(width/4)]
         height, width  of the latent's grid
         offsets        [C], what q adds to the scale indexes, in quarters
-        extra          [2C + 6, height, width], codec.picture.references.prior_extra;
-                       None in an I frame
         """
         x = np.clip(hyper, -HYPER_LIMIT, HYPER_LIMIT)
         x = run_block(self._layers, "block1", _shuffle(self._layers["up1"](x)))
         x = run_block(self._layers, "block2", _shuffle(self._layers["up2"](x)))[:, :height, :width]
-        if extra is not None:
-            x = np.concatenate([x, np.clip(extra, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)])
         for name in ("first0", "first1"):
             x = run_block(self._layers, name, x)
         return _prediction(self._layers["first_head"](x), offsets)

@@ -1,7 +1,7 @@
 """How an encoder makes integers of residuals; a decoder never asks.
 
 "nearest" rounds at one half. "dead-zone" rounds up only from where the bits that the larger symbol costs more are
-repaid by the error that it saves, each table and kind of frame with its own thresholds. Against nearest it saves about
+repaid by the error that it saves, each table with its own thresholds. Against nearest it saves about
 2 % of rate at equal PSNR on pictures (Kodak 1-3, four q); one threshold of 0.55 for all saved 1 %, 0.6 lost 1.3 %.
 """
 
@@ -16,16 +16,13 @@ from zvc69_cli.codec.entropy.coder import SYMBOL_LIMIT
 from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, SymbolTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.networks import F32, U8
-from zvc69_cli.frames import FrameKind
 
 I32 = NDArray[np.int32]
 
 # Bits that a squared error of one step is worth. By the loss alone it would be 4 to 14; but what one symbol loses, its
 # neighbours' means lose too: 40 measured best for pictures (8: +4.8 %, 14: -0.3 %, 24: -1.7 %, 40: -1.9 % against
-# nearest). What a P frame loses, all frames behind it lose; since P frames are refined, that is seen to there: 40 takes
-# 0.2 % fewer bits than the 200 before. A B frame keeps its losses to itself: 30 takes 0.6 % fewer than 20, 45 on one
-# clip 0.3 % fewer than 30 (17 frames of foreman, mobile and two clips that are not test clips, crf 18 to 38).
-BITS_PER_SQUARED_STEP: Final = {FrameKind.I: 40.0, FrameKind.P: 40.0, FrameKind.B: 32.0}
+# nearest).
+BITS_PER_SQUARED_STEP: Final = 40.0
 HIGHEST_THRESHOLD: Final = 0.95
 THRESHOLD_SIZES: Final = 6  # symbols as large as this share a threshold
 _ESCAPE_BITS: Final = 9.0
@@ -35,15 +32,15 @@ class Rounding:
     """Turns latents into symbols against their means.
 
     name        "nearest" or "dead-zone"
-    tables      of the latents of frames of this kind
+    tables      of the latents
     thresholds  float32 [tables, sizes]: the fraction above which a residual of that whole size is rounded up
     skip_below  the first table that anything is coded with
     """
 
-    def __init__(self, name: str, tables: SymbolTables, kind: FrameKind) -> None:
+    def __init__(self, name: str, tables: SymbolTables) -> None:
         self.skip_below = tables.skip_below
         if name == "dead-zone":
-            self.thresholds = dead_zone_thresholds(tables, BITS_PER_SQUARED_STEP[kind])
+            self.thresholds = dead_zone_thresholds(tables, BITS_PER_SQUARED_STEP)
         else:
             below_half = np.nextafter(np.float32(0.5), np.float32(0))  # halves go up
             self.thresholds = np.full((len(tables.rows), THRESHOLD_SIZES), below_half, np.float32)

@@ -10,13 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, Generic, NamedTuple, TypeVar
 
-import numpy as np
-
-from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT
 from zvc69_cli.codec.motion.fields import Motion, no_motion, scaled, time_ratio
-from zvc69_cli.codec.networks import F32, Tensor
 from zvc69_cli.codec.plan.gop import SLOTS
 from zvc69_cli.codec.quantised import QuantisedFrame
+from zvc69_cli.codec.residual.context import ReferenceLevels, levels_left, no_levels
 from zvc69_cli.frames import FrameKind
 
 S = TypeVar("S")
@@ -83,14 +80,13 @@ class ReferenceState(NamedTuple):
 
     span_ticks  its pts less that of its first reference; 1 where it has no motion
     motion      to its first reference
-    latent      float32 [C, h, w] in sixteenths; zeros of an I frame, whose latent means something else, and of a
-                skipped one
+    levels      what they tell of the levels of this frame
     """
 
     pts: int
     span_ticks: int
     motion: Motion
-    latent: Tensor
+    levels: ReferenceLevels
 
 
 def in_order(
@@ -104,13 +100,16 @@ def in_order(
 
 def state_of(quantised: QuantisedFrame, references: Sequence[ReferenceState]) -> ReferenceState:
     """What a frame leaves behind."""
-    if quantised.motion is None:
-        _, height, width = quantised.latent.shape
-        return ReferenceState(
-            quantised.pts, 1, no_motion(height, width), np.zeros(quantised.latent.shape, np.float32)
-        )
+    if quantised.motion is None or quantised.residual is None:
+        if references:
+            height, width = references[0].motion.coded[1].shape
+        else:
+            _, height, width = quantised.latent.shape
+        levels = no_levels(2 * height, 2 * width)
+        return ReferenceState(quantised.pts, 1, no_motion(height, width), levels)
     span = ticks_between(references[0].pts, quantised.pts)
-    return ReferenceState(quantised.pts, span, quantised.motion.motions[0], quantised.latent)
+    levels = levels_left(quantised.residual.levels, quantised.q_256)
+    return ReferenceState(quantised.pts, span, quantised.motion.motions[0], levels)
 
 
 def ticks_between(earlier: int, later: int) -> int:
@@ -129,24 +128,3 @@ def second_prediction(motion: Motion, pts: int, references: Sequence[ReferenceSt
     back, on = ticks_between(references[0].pts, pts), ticks_between(pts, references[-1].pts)
     numerator, denominator = time_ratio(on, back)
     return scaled(motion, -numerator, denominator)
-
-
-def prior_extra(references: Sequence[ReferenceState], motions: Sequence[Motion]) -> F32:
-    """What the inter prior sees beside the hyper latent, float32 [2C + 6, h, w] of integers.
-
-    The latents of the first and the last reference, then of the motion to each, on the latent's grid, x, y and the
-    map of coded cells. A P frame's one reference counts twice.
-    """
-    first, last = references[0].latent, references[-1].latent
-    channels, height, width = first.shape
-    extra = np.empty((2 * channels + 6, height, width), np.float32)
-    np.clip(first, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=extra[:channels])
-    np.clip(last, -ACTIVATION_LIMIT, ACTIVATION_LIMIT, out=extra[channels : 2 * channels])
-    extra[2 * channels :] = motion_extra(motions)
-    return extra
-
-
-def motion_extra(motions: Sequence[Motion]) -> F32:
-    """Of `prior_extra`, what tells the motion: float32 [6, h, w]."""
-    planes = [(*motion.fields[1], motion.coded[1]) for motion in (motions[0], motions[-1])]
-    return np.stack([*planes[0], *planes[1]]).astype(np.float32)
