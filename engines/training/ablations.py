@@ -19,6 +19,7 @@ from engines.training.tables import SymbolCounts, fit_motion_tables, gaussian_ta
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.entropy.tables import CodecTables, SymbolTables
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
+from zvc69_cli.codec.residual.context import ENERGY_PLANES
 from zvc69_cli.codec.settings import CodecSettings
 from zvc69_cli.errors import UsageError
 from zvc69_cli.frames import VideoFormat
@@ -35,6 +36,7 @@ from zvc69_cli.pipeline.resolve import EncodeOptions
 
 WHOLE = "whole codec"
 MOTION_GRIDS = (32, 16, 8)  # samples a cell
+_FRAME_PLANES = 3  # of the input of the entropy model: q, its square and the kind of frame
 
 Change = Callable[[InstalledEngine], InstalledEngine]
 
@@ -74,15 +76,41 @@ class StillNetworks(ChangedNetworks):
         return tuple(np.zeros((2, height // side, width // side), np.float32) for side in MOTION_GRIDS)
 
 
-class ForgetfulNetworks(ChangedNetworks):
-    """Predict latents without those of the references."""
+class UnshrunkNetworks(ChangedNetworks):
+    """Find no class of band weights better than the first, which keeps the whole prediction."""
 
-    def predict_inter_first(
-        self, hyper: np.ndarray, height: int, width: int, extra: np.ndarray, offsets: np.ndarray
-    ) -> Any:
-        without = extra.copy()
-        without[: 2 * self.networks.latent_channels] = 0
-        return self.networks.predict_inter_first(hyper, height, width, without, offsets)
+    def residual_costs(self, planes: Any, prediction: Any, steps: Any) -> tuple[Any, Any, np.ndarray]:
+        picture, predicted, costs = self.networks.residual_costs(planes, prediction, steps)
+        return picture, predicted, np.zeros_like(costs)
+
+
+class UnfilteredNetworks(ChangedNetworks):
+    """Correct nothing in the loop filter."""
+
+    def loop_filter(self, pictures: Any, edges: Any, steps: Any, q_256: int) -> np.ndarray:
+        return np.zeros_like(np.asarray(pictures[0]))
+
+
+class ForgetfulNetworks(ChangedNetworks):
+    """Predict levels without those of the references."""
+
+    def residual_state(self, inputs: np.ndarray) -> Any:
+        without = inputs.copy()
+        without[ENERGY_PLANES] = 0
+        return self.networks.residual_state(without)
+
+
+class UnawareNetworks(ChangedNetworks):
+    """Predict levels by their band, q and the kind of frame alone."""
+
+    def residual_state(self, inputs: np.ndarray) -> Any:
+        without = np.zeros_like(inputs)
+        without[:_FRAME_PLANES] = inputs[:_FRAME_PLANES]
+        return self.networks.residual_state(without)
+
+    def residual_pass(self, number: int, known: Any, levels: Any, state: Any) -> tuple[Any, Any]:
+        nothing = None if levels is None else np.zeros_like(levels)
+        return self.networks.residual_pass(number, known, nothing, state)
 
 
 class CodingEncoder(Encoder):
@@ -104,15 +132,12 @@ def with_networks(kind: type[ChangedNetworks]) -> Change:
 
 
 def with_symbols(change: Callable[[SymbolTables], SymbolTables]) -> Change:
-    """The tables of every latent and hyper latent changed; those of motion stay."""
-
-    def changed(tables: Any) -> Any:
-        return replace(tables, latent=change(tables.latent), hyper=change(tables.hyper))
+    """The tables of latents and hyper latents changed; those of P and B frames stay."""
 
     def change_engine(engine: InstalledEngine) -> InstalledEngine:
-        tables: CodecTables = changed(engine.tables)
-        inter, b = (changed(each) if each is not None else None for each in (tables.inter, tables.b))
-        return replace(engine, tables=replace(tables, inter=inter, b=b))
+        tables: CodecTables = engine.tables
+        changed = replace(tables, latent=change(tables.latent), hyper=change(tables.hyper))
+        return replace(engine, tables=changed)
 
     return change_engine
 
@@ -139,7 +164,11 @@ def unskipped(tables: SymbolTables) -> SymbolTables:
 def without_skipping(engine: InstalledEngine) -> InstalledEngine:
     """No frame skipped, and no row of the tables."""
     coding = CodingEngine(**{each.name: getattr(engine, each.name) for each in fields(engine)})
-    return with_symbols(unskipped)(coding)
+    changed = with_symbols(unskipped)(coding)
+    if changed.tables.inter is None:
+        return changed
+    inter = replace(changed.tables.inter, levels=unskipped(changed.tables.inter.levels))
+    return replace(changed, tables=replace(changed.tables, inter=inter))
 
 
 ABLATIONS = (
@@ -150,9 +179,25 @@ ABLATIONS = (
     ),
     Ablation(name="B-frames", what="P frames only", settings={"bframes": 0}),
     Ablation(
-        name="temporal prior",
-        what="the latents of the references hidden from the prior",
+        name="shrunk prediction",
+        what="every unit keeps the whole prediction",
+        change=with_networks(UnshrunkNetworks),
+    ),
+    Ablation(name="RDOQ", what="levels are rounded with a fixed dead zone", settings={"rdoq_level": 0}),
+    Ablation(
+        name="loop filter",
+        what="references and pictures as they come from the residual",
+        change=with_networks(UnfilteredNetworks),
+    ),
+    Ablation(
+        name="reference context",
+        what="the levels of the references hidden from the entropy model",
         change=with_networks(ForgetfulNetworks),
+    ),
+    Ablation(
+        name="context",
+        what="the entropy model sees the band, q and the kind of frame alone",
+        change=with_networks(UnawareNetworks),
     ),
     Ablation(
         name="skip",
@@ -162,7 +207,7 @@ ABLATIONS = (
     ),
     Ablation(
         name="fitted tables",
-        what="Gaussian tables for latents and hyper latents, Laplacian ones for vectors",
+        what="Gaussian tables for latents and hyper latents of I frames, Laplacian ones for vectors",
         change=without_fitting,
         needs_inter=False,
     ),

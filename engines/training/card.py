@@ -24,6 +24,7 @@ from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.entropy.tables import CodecTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.quantised import checkerboard
+from zvc69_cli.codec.residual.layout import BANDS, CELL
 from zvc69_cli.codec.settings import Q_LEVELS, CodecSettings
 from zvc69_cli.frames import Frame, VideoFormat
 from zvc69_cli.measure import intra_bench, video_bench
@@ -54,19 +55,21 @@ GRID_PIXELS = {
         "prior.first": 256,
         "prior.second": 256,
     },
-    "synthesise": {"up": 256, "mix": 64, "synthesis": 64, "exit": 64},
+    "synthesise": {"up": 256, "synthesis": 64, "exit": 64},
 }
 
-# Those of the network of P and B frames, its coder apart. Each reference is searched, and its motion predicted.
+# Those of the networks of P and B frames. Each reference is searched, and its motion predicted.
 SEARCH_GRID_PIXELS = {
     f"search.levels.{level}": (SEARCH_CELL * scale) ** 2 for level, scale in enumerate(SEARCHED)
 }
 MOTION_GRID_PIXELS = {
     f"motion_prior.{name}.{level}": 1024 // 4**level for name in ("first", "second") for level in range(3)
 }
-CONTEXT_GRID_PIXELS = {"context_blocks": 64}
-BLENDING_GRID_PIXELS = {"mask": 64}
-CODER = "coder."
+RESIDUAL_GRID_PIXELS = {"residual.state": 64, "residual.passes": 64}
+FILTER_GRID_PIXELS = {"loop_filter": 64}
+BLENDING_GRID_PIXELS = {"blend": 64}
+# The DCT of the prediction, and back that of the shrunk prediction and of the residual.
+TRANSFORM_KILO_MACS = 3 * BANDS**2 / CELL**2 / 1000
 
 
 def kilo_macs_a_pixel(arrays: Mapping[str, Any]) -> dict[str, float]:
@@ -76,15 +79,13 @@ def kilo_macs_a_pixel(arrays: Mapping[str, Any]) -> dict[str, float]:
 
 def inter_kilo_macs(weights: Mapping[str, Any], references: int) -> dict[str, float]:
     """The same of a P or a B frame, which has one reference or two; comparing samples in the search is not counted."""
-    coder = {name.removeprefix(CODER): each for name, each in weights.items() if name.startswith(CODER)}
-    prediction = _kilo_macs(weights, CONTEXT_GRID_PIXELS)
-    if references > 1:
-        prediction += _kilo_macs(weights, BLENDING_GRID_PIXELS)
     return {
         "motion search": references * _kilo_macs(weights, SEARCH_GRID_PIXELS),
         "motion prior": references * _kilo_macs(weights, MOTION_GRID_PIXELS),
-        "prediction": prediction,
-        **kilo_macs_a_pixel(coder),
+        "blending": _kilo_macs(weights, BLENDING_GRID_PIXELS) if references > 1 else 0.0,
+        "transform": TRANSFORM_KILO_MACS,
+        "entropy model": _kilo_macs(weights, RESIDUAL_GRID_PIXELS),
+        "loop filter": _kilo_macs(weights, FILTER_GRID_PIXELS),
     }
 
 
@@ -103,21 +104,18 @@ def macs_table(checkpoint: Checkpoint) -> str:
     kinds = {"I": kilo_macs_a_pixel(checkpoint.weights)}
     if checkpoint.inter is not None:
         kinds |= {kind: inter_kilo_macs(checkpoint.inter, number) for kind, number in (("P", 1), ("B", 2))}
-    parts = list(max(kinds.values(), key=len))
+    parts = list(dict.fromkeys(part for macs in kinds.values() for part in macs))
     rows = []
     for kind, macs in kinds.items():
         encode = sum(macs.values())
-        decode = encode - macs["analyse"] - macs.get("motion search", 0)
+        decode = encode - macs.get("analyse", 0) - macs.get("motion search", 0)
         rows.append([kind, *(f"{macs.get(part, 0):.2f}" for part in parts), f"{encode:.1f}", f"{decode:.1f}"])
     return table(["kMAC a pixel", *parts, "to encode", "to decode"], rows)
 
 
 def video_section(checkpoint: Checkpoint, bench: str, ablations: str) -> list[str]:
     """The lines about whole clips."""
-    trained = [f"{stage} {count / 1e9:.2f}" for stage, count in checkpoint.pixels.items() if "inter" in stage]
     lines = ["## Video", ""]
-    if trained:
-        lines += [f"P and B frames were trained on {', '.join(trained)} gigapixels (luma samples).", ""]
     lines += ["![curves of video](curves_video.png)", "", bench.strip(), "", macs_table(checkpoint), ""]
     if ablations:
         lines += ["What each part gives:", "", ablations.strip(), ""]
@@ -213,7 +211,7 @@ def draw_loss(checkpoint: Checkpoint, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     told = {row[0] for row in checkpoint.history}
-    stages = [stage for stage in ("intra", "inter", "inter-kept") if stage in told]
+    stages = [stage for stage in ("intra",) if stage in told]
     figure, panels = plt.subplots(1, len(stages), figsize=(7 * len(stages), 3), dpi=90, squeeze=False)
     for axes, stage in zip(panels[0], stages, strict=True):
         rows = [row for row in checkpoint.history if row[0] == stage]

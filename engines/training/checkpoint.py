@@ -48,7 +48,7 @@ class Checkpoint:
 
     def inter_network(self) -> InterNetwork:
         """Untrained where the checkpoint holds none; raises WrongCheckpoint naming the first layer that differs."""
-        network = InterNetwork(self.size)
+        network = InterNetwork()
         if self.inter is not None:
             wanted = network.state_dict()
             for name in sorted(wanted.keys() | self.inter.keys()):
@@ -81,7 +81,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         history=[tuple(row[:5]) for row in stored.get("history", [])],
         optimiser=None if is_older else stored.get("optimiser"),
         scales=stored.get("scales"),
-        inter=None if inter is None else _full(quiet_modulations(size, "coder.") | inter),
+        inter=None if inter is None else _full(inter),
         inter_scales=stored.get("inter_scales"),
     )
 

@@ -20,6 +20,7 @@ PICTURE_SUFFIXES: Final = (".webp", ".png", ".jpg", ".jpeg")
 CLIP_SUFFIXES: Final = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".y4m")
 FRAME_SPACING: Final = 12  # frames between the pictures that a clip gives to the intra stage
 
+HELD_OUT_FROM = 160  # clips from this number on, in the order of the shards, are never trained on
 SHORTEST_CLIP: Final = 8  # frames; shorter ones teach nothing of pyramids
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]

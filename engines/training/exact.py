@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.training.inter import MOTION_UNIT, InterNetwork
+from engines.training.inter import InterNetwork
 from engines.training.model import (
     BRANCH_SLOPE,
     FEED_SLOPE,
@@ -27,6 +27,8 @@ from engines.training.model import (
 )
 from engines.training.motion import MotionHead, MotionPass, input_units, split_head
 from engines.training.moving import STRIDES
+from engines.training.residual import INDEX_UNIT, ResidualPrior, colours
+from engines.training.residual import input_units as residual_units
 from engines.training.scales import (
     INDEXES_PER_NAT,
     SCALE_LOW,
@@ -35,6 +37,9 @@ from engines.training.scales import (
 )
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.intra.prior import HYPER_LIMIT, MEAN_FRACTION
+from zvc69_cli.codec.residual.context import LEVEL_LIMIT, LOG_FRACTION
+from zvc69_cli.codec.residual.layout import GROUPS, group_of_pass
+from zvc69_cli.codec.residual.prior import RESIDUAL_STEM
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 WEIGHT_LIMIT = 2047
@@ -48,7 +53,7 @@ SLOPES = {"branch_in": BRANCH_SLOPE, "feed_in": FEED_SLOPE}
 
 Arrays = dict[str, np.ndarray]
 Scales = dict[str, tuple[float, float]]  # input and output scale of each layer: integer = real * scale
-Network = PriorNetwork | MotionPass
+Network = PriorNetwork | MotionPass | ResidualPrior
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +90,39 @@ def find_scales(prior: PriorNetwork, calibrate: Callable[[], None]) -> Scales:
     return chain.scales
 
 
-def find_inter_scales(network: InterNetwork, calibrate: Callable[[], None]) -> Scales:
-    """The scales of every integer network of P and B frames, by the layers' names in InterNetwork.
+def find_residual_scales(network: ResidualPrior, calibrate: Callable[[], None]) -> Scales:
+    """The scale of every tensor of the residual's entropy model.
+
+    calibrate  runs it on typical frames at every q
+    """
+    peaks = _Peaks(network, MOTION_QUANTILE)
+    calibrate()
+    peaks.close()
+    chain = _Chain(network, peaks)
+
+    def trunk_of(block: Block) -> float:
+        return _power_of_two(max(peaks.into(block.branch_in), peaks.into(block.feed_in)))
+
+    state = trunk_of(network.state)
+    chain.scales["state_in"] = (1.0, state)
+    chain.block(network.state, state)
+    for number, each in enumerate(network.passes):
+        trunk = trunk_of(each.block)
+        chain.scales[f"passes.{number}.entry"] = (state, trunk)
+        chain.block(each.block, trunk)
+        chain.scales[f"passes.{number}.head"] = (trunk, 1.0)
+    return chain.scales
+
+
+def find_motion_scales(network: InterNetwork, calibrate: Callable[[], None]) -> Scales:
+    """The scales of the passes of the motion prior, by the layers' names in InterNetwork.
 
     calibrate  runs the network on typical groups at every q
     """
     passes = motion_passes(network)
     peaks = [_Peaks(each, MOTION_QUANTILE) for each in passes.values()]
-    found = find_scales(network.coder.prior, calibrate)
-    scales = {f"coder.prior.{name}": pair for name, pair in found.items()}
+    calibrate()
+    scales: Scales = {}
     for (stem, each), seen in zip(passes.items(), peaks, strict=True):
         seen.close()
         chain = _Chain(each, seen)
@@ -119,7 +148,7 @@ def motion_passes(network: InterNetwork) -> dict[str, MotionPass]:
 
 def inter_integer_arrays(network: InterNetwork, scales: Scales) -> Arrays:
     """The arrays of every integer network of P and B frames; raises ValueError where a layer does not fit."""
-    arrays = integer_arrays(network.coder.prior, scales_below(scales, "coder.prior."), "inter.prior.")
+    arrays = integer_arrays(network.residual, scales_below(scales, "residual."), RESIDUAL_STEM)
     for stem, each in motion_passes(network).items():
         arrays |= integer_arrays(each, scales_below(scales, stem), motion_stem(stem))
     return arrays
@@ -239,17 +268,11 @@ class ExactPrior(ExactNetwork):
         super().__init__(prior, scales)
         self._prior = prior
 
-    def first(
-        self, hyper: Tensor, height: int, width: int, extra: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         prior = self._prior
         x = hyper.clamp(-HYPER_LIMIT, HYPER_LIMIT)
         x = self._block(prior.block1, F.pixel_shuffle(self._run(prior.up1, x), 2))
         x = self._block(prior.block2, F.pixel_shuffle(self._run(prior.up2, x), 2))[:, :, :height, :width]
-        if extra is not None:
-            units = _extra_units(prior).to(extra).view(1, -1, 1, 1)
-            whole = torch.round(extra / units).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-            x = torch.cat([x, whole.detach()], 1)
         for each in prior.first_blocks:
             x = self._block(each, x)
         return self._prediction(self._run(prior.first_head, x))
@@ -267,6 +290,32 @@ class ExactPrior(ExactNetwork):
         state = head / _head_gain(self._prior).to(head).view(1, -1, 1, 1)
         mean, log_scale = state.chunk(2, 1)
         return mean, log_scale, state
+
+
+class ExactResidualPrior(ExactNetwork):
+    """ResidualPrior as it will run."""
+
+    def __init__(self, network: ResidualPrior, scales: Scales) -> None:
+        super().__init__(network, scales)
+        self._prior = network
+
+    def __call__(self, levels: Tensor, inputs: Tensor) -> Tensor:
+        """As ResidualPrior.forward, but the inputs are codec.residual.context.state_inputs, integers."""
+        logs = torch.round(LOG_FRACTION * torch.log2(1 + levels.abs().clamp(max=LEVEL_LIMIT)))
+        even = colours(*levels.shape[2:]).to(levels)
+        inputs = inputs.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        state = self._block(self._prior.state, self._run(self._prior.state_in, inputs))
+        known, parts = torch.zeros_like(logs), []
+        for number, each in enumerate(self._prior.passes):
+            group = GROUPS[group_of_pass(number)]
+            here = even if number % 2 == 0 else 1 - even
+            x = self._run(each.entry, torch.cat([known[:, : each.known], state], 1))
+            head = self._run(each.head, self._block(each.block, x))
+            parts.append((head / INDEX_FRACTION).clamp(0, SCALE_LEVELS - 1) * here)
+            mask = torch.zeros(levels.shape[1], device=levels.device)
+            mask[group] = 1
+            known = known + logs * here * mask[None, :, None, None]
+        return torch.cat([one + other for one, other in zip(parts[::2], parts[1::2], strict=True)], 1)
 
 
 class ExactMotionPass(ExactNetwork):
@@ -391,7 +440,7 @@ def _layers(network: Network) -> dict[str, nn.Conv2d]:
 
 def _stored_name(name: str) -> str:
     """first_blocks.0.adapt -> first0.adapt"""
-    return name.replace("_blocks.", "")
+    return name.replace("_blocks.", "").replace("passes.", "pass")
 
 
 def _gains(network: Network, name: str, entering: float) -> tuple[Tensor, Tensor]:
@@ -401,11 +450,17 @@ def _gains(network: Network, name: str, entering: float) -> tuple[Tensor, Tensor
         return one, _head_gain(network)
     if isinstance(network, MotionPass):
         return (input_units(network.inputs).double(), one) if name == "entry" else (one, one)
+    if isinstance(network, ResidualPrior):
+        if name == "state_in":
+            return residual_units(), one
+        if name.endswith("entry"):
+            # Logarithms in sixteenths, then the state at the scale `entering`.
+            known = network.get_submodule(name.removesuffix(".entry")).known
+            logs = torch.full((known,), entering / LOG_FRACTION, dtype=torch.double)
+            return torch.cat([logs, one.expand(network.state.branch_in.in_channels)]), one
+        return one, one
     if name == "second_blocks.0.adapt":
         return _second_units(network), one
-    if name == "first_blocks.0.adapt" and network.extra:
-        # Beside what comes from the hyper latent at the scale `entering`, integers in units of their own.
-        return torch.cat([one.expand(network.width), _extra_units(network) * entering]), one
     return one, one
 
 
@@ -415,6 +470,8 @@ def _head_gain(network: Network) -> Tensor:
         return torch.tensor(
             [SIGNIFICANCE_PER_NAT, 1.0, 1.0, SPREAD_PER_NAT, SPREAD_PER_NAT], dtype=torch.double
         )
+    if isinstance(network, ResidualPrior):
+        return torch.full((1,), INDEX_FRACTION * INDEX_UNIT, dtype=torch.double)
     means = torch.full((network.latent,), float(MEAN_FRACTION), dtype=torch.double)
     return torch.cat([means, torch.full((network.latent,), INDEXES_PER_NAT, dtype=torch.double)])
 
@@ -423,13 +480,6 @@ def _second_units(prior: PriorNetwork) -> Tensor:
     """What one integer is worth in each input of the second pass: decoded half, then the first pass's head."""
     known = torch.full((prior.latent,), prior.gain / MEAN_FRACTION, dtype=torch.double)
     return torch.cat([known, 1 / _head_gain(prior)])
-
-
-def _extra_units(prior: PriorNetwork) -> Tensor:
-    """What one integer is worth in each extra input of the first pass: two latents, then two motions."""
-    latents = torch.full((2 * prior.latent,), prior.gain / MEAN_FRACTION, dtype=torch.double)
-    motion = torch.tensor([MOTION_UNIT, MOTION_UNIT, 1.0], dtype=torch.double)
-    return torch.cat([latents, motion, motion])
 
 
 def _power_of_two(peak: float) -> float:

@@ -19,20 +19,18 @@ import numpy as np
 import onnx
 import torch
 
-from engines.training.chain import SPACINGS, split_frames
 from engines.training.checkpoint import Checkpoint, load_checkpoint
-from engines.training.data import Planes, load_clips, load_pictures
+from engines.training.data import HELD_OUT_FROM, Planes, load_clips, load_pictures
 from engines.training.exact import (
-    find_inter_scales,
     find_scales,
     hyper_offsets,
     integer_arrays,
     inter_integer_arrays,
     scale_offsets,
 )
-from engines.training.export_checks import GROUP_FRAMES, check_bundle, check_inter
+from engines.training.export_checks import GROUP_FRAMES, ExportFailed, check_bundle, check_inter
 from engines.training.export_frames import code_alone, cropped_frame, planned_frames
-from engines.training.from_bundle import start_line
+from engines.training.from_bundle import STORED_STEMS, TRAINED_ROWS, start_line
 from engines.training.gradient_graphs import gradient_graph
 from engines.training.graphs import (
     WEIGHTS_FILE,
@@ -43,8 +41,7 @@ from engines.training.graphs import (
     second_graph,
     synthesise_graph,
 )
-from engines.training.group import begun_group, code_group
-from engines.training.inter import InterNetwork
+from engines.training.inter import WEIGHT_UNIT, InterNetwork
 from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
     IntraNetwork,
@@ -52,28 +49,43 @@ from engines.training.model import (
     Modulation,
     planes_to_features,
 )
-from engines.training.stages import CALIBRATION_QS
-from engines.training.tables import SymbolCounts, fit_motion_tables, fit_tables, gaussian_tables
+from engines.training.residual_graphs import BASIS
+from engines.training.tables import (
+    LEVEL_REACH,
+    SymbolCounts,
+    fit_class_tables,
+    fit_level_tables,
+    fit_motion_tables,
+    fit_tables,
+    gaussian_tables,
+)
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.entropy.tables import CodecTables, InterTables
+from zvc69_cli.codec.entropy.tables import CLASS_CONTEXTS, CLASSES, LEVEL_TABLES, CodecTables, InterTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
+from zvc69_cli.codec.quantised import hyper_rows
 from zvc69_cli.codec.rate.quality import LAMBDA_HIGH, LAMBDA_LOW
+from zvc69_cli.codec.residual.coding import class_passes
+from zvc69_cli.codec.residual.layout import basis
+from zvc69_cli.codec.residual.steps import quantiser_steps
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS, CodecSettings
-from zvc69_cli.frames import FrameKind, VideoFormat
-from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, load_bundle
+from zvc69_cli.frames import VideoFormat
+from zvc69_cli.runtime.bundle import MANIFEST_FILE, MANIFEST_VERSION, Bundle, load_bundle
 from zvc69_cli.runtime.providers import choose_device
 from zvc69_cli.runtime.sessions import OrtNetworks, load_networks
 
 ALIGNMENT_BYTES = 64
 CALIBRATION_SIDE = 512
+CALIBRATION_QS = (0, INTRA_Q_LEVELS // 3, 2 * INTRA_Q_LEVELS // 3, INTRA_Q_LEVELS - 1)
 FIT_FRAMES = 9
 CLIP_FRAMES = max(GROUP_FRAMES, FIT_FRAMES)
 FIT_CLIP_SIDE = 512
 SMALLEST_CLIP_SIDE = 256
+INTER_FIT_QPS = tuple(range(8, Q_LEVELS, 8))
 _LEAST_INTRA_QP = Q_LEVELS - INTRA_Q_LEVELS
-INTER_FIT_QPS = tuple(range(_LEAST_INTRA_QP + 4, Q_LEVELS, 8))
 FIT_QPS = (*range(_LEAST_INTRA_QP, Q_LEVELS - 1, 4), Q_LEVELS - 1)
+
+_INTER = "inter."  # how the names of the arrays of P and B frames begin
 
 Arrays = dict[str, np.ndarray]
 
@@ -92,51 +104,38 @@ class Material:
     clips: Sequence[Planes] = ()
 
 
-def export_bundle(checkpoint: Checkpoint, folder: Path, material: Material) -> None:
-    """Write a whole bundle; raises ExportFailed."""
+def export_bundle(checkpoint: Checkpoint, folder: Path, material: Material, kept: Bundle | None = None) -> None:
+    """Write a whole bundle; raises ExportFailed.
+
+    kept  a bundle whose networks and tables of I frames are taken as they are
+    """
     network = checkpoint.network()
-    arrays = _transforms(network)
-    scales = checkpoint.scales or find_scales(network.prior, lambda: run_on(network, material.calibration))
-    arrays |= integer_arrays(network.prior, scales)
+    if kept is None:
+        arrays = _transforms(network)
+        scales = checkpoint.scales or find_scales(network.prior, lambda: run_on(network, material.calibration))
+        arrays |= integer_arrays(network.prior, scales)
+    else:
+        arrays = {name: array for name, array in kept.arrays.items() if not name.startswith(_INTER)}
     inter = None if checkpoint.inter is None else checkpoint.inter_network()
     if inter is not None:
-        arrays |= _inter_transforms(inter)
-        found = checkpoint.inter_scales or find_inter_scales(
-            inter, lambda: run_on_groups(network, inter, material.clips)
-        )
-        arrays |= inter_integer_arrays(inter, found)
-    tables = CodecTables(
-        **_starting_tables(network),
-        inter=None if inter is None else InterTables(
-            **_starting_tables(inter.coder), motion=fit_motion_tables(SymbolCounts(rows=MOTION_TABLES))
-        ),
-    )  # fmt: skip
+        if checkpoint.inter_scales is None:
+            raise ExportFailed("the networks of P and B frames have no scales: train them as integers first")
+        arrays |= _inter_transforms(inter) | inter_integer_arrays(inter, checkpoint.inter_scales)
+    inter_tables = None if inter is None else _starting_inter_tables(inter)
+    if kept is None:
+        tables = CodecTables(**_starting_tables(network), inter=inter_tables)
+    else:
+        arrays_of_pictures = {name: array for name, array in kept.arrays.items() if not name.startswith(_INTER)}
+        tables = replace(CodecTables.from_arrays(arrays_of_pictures), inter=inter_tables)
     _write(checkpoint, folder, arrays | tables.to_arrays())
     # Vectors, refinement and dead zones go by the tables that price them: the second round fits what the first chose.
     for refine in (0, CodecSettings().refine):
         networks = load_networks(load_bundle(folder), choose_device("cpu"), 0)
-        tables = _fitted(networks, tables, material, refine)
+        tables = _fitted(networks, tables, material, refine, inter, keeps_intra=kept is not None)
         _write(checkpoint, folder, arrays | tables.to_arrays())
     check_bundle(folder, network, material.pictures[0])
     if inter is not None:
         check_inter(folder, inter, material.clips[0])
-
-
-def run_on_groups(intra: IntraNetwork, inter: InterNetwork, clips: Sequence[Planes]) -> None:
-    """Groups of each kind at a few q, for what watches the network meanwhile."""
-    with torch.no_grad():
-        for number, clip in enumerate(clips):
-            height, width = (side // 64 * 64 for side in clip[0].shape[1:])
-            planes = [
-                torch.from_numpy(plane[:GROUP_FRAMES, : height // factor, : width // factor].copy())[
-                    None
-                ].float()
-                / 255
-                for plane, factor in zip(clip, (1, 2, 2), strict=True)
-            ]
-            frames = split_frames((planes[0], planes[1], planes[2]))
-            q = torch.tensor([CALIBRATION_QS[number % len(CALIBRATION_QS)]])
-            code_group(inter, begun_group(intra, frames, q, SPACINGS[number % len(SPACINGS)]), False)
 
 
 def run_on(network: IntraNetwork, pictures: Sequence[Planes]) -> None:
@@ -168,12 +167,29 @@ def _transforms(network: LatentCoder) -> Arrays:
 
 def _inter_transforms(network: InterNetwork) -> Arrays:
     """What pixels go through in P and B frames, as `_transforms`, under names of their own."""
-    arrays = {
-        f"inter.{name}": weight.half().numpy() if weight.ndim == 4 else weight.float().numpy()
-        for name, weight in network.state_dict().items()
-        if not name.startswith(("motion_prior.", "coder."))
-    }
-    return arrays | {f"inter.coder.{name}": array for name, array in _transforms(network.coder).items()}
+    arrays: Arrays = {BASIS: basis().astype(np.float32)}
+    for name, weight in network.state_dict().items():
+        for stem, stored in STORED_STEMS.items():
+            if name.startswith(stem):
+                array = weight.half() if weight.ndim == 4 else weight.float()
+                arrays[f"{stored}{name.removeprefix(stem)}"] = array.numpy()
+    # Not needed to decode: the trainer prices levels by these while it trains.
+    arrays[TRAINED_ROWS] = network.residual.tables.detach().numpy()
+    return arrays
+
+
+def _starting_inter_tables(network: InterNetwork) -> InterTables:
+    """Those of P and B frames before any symbol was counted."""
+    weights = torch.round(network.band_weights * WEIGHT_UNIT).long().numpy()
+    return InterTables(
+        motion=fit_motion_tables(SymbolCounts(rows=MOTION_TABLES)),
+        levels=fit_level_tables(
+            SymbolCounts(LEVEL_REACH, LEVEL_TABLES), network.residual.tables.detach().numpy()
+        ),
+        classes=fit_class_tables(SymbolCounts(CLASSES, CLASS_CONTEXTS)),
+        steps=quantiser_steps(),
+        weights=weights,
+    )
 
 
 def _starting_tables(coder: LatentCoder) -> dict[str, Any]:
@@ -187,13 +203,31 @@ def _starting_tables(coder: LatentCoder) -> dict[str, Any]:
     }
 
 
-def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material, refine: int) -> CodecTables:
-    """Tables of symbols that an encoder makes of this material, refined so often.
+def _fitted(
+    networks: OrtNetworks,
+    tables: CodecTables,
+    material: Material,
+    refine: int,
+    network: InterNetwork | None,
+    *,
+    keeps_intra: bool,
+) -> CodecTables:
+    """Tables of symbols that an encoder makes of this material, I frames refined so often.
 
     Refined symbols are others: by tables of unrefined ones they cost 1.8 % more (six clips and eight pictures).
     """
+    fitted = tables if keeps_intra else _fitted_intra(networks, tables, material.pictures, refine)
+    if tables.inter is None or network is None:
+        return fitted
+    return replace(fitted, inter=_fitted_inter(networks, tables, tables.inter, material.clips, network))
+
+
+def _fitted_intra(
+    networks: OrtNetworks, tables: CodecTables, pictures: Sequence[Planes], refine: int
+) -> CodecTables:
+    """`tables` with those of I frames fitted to pictures."""
     latent, hyper = SymbolCounts(), SymbolCounts()
-    for number, planes in enumerate(material.pictures):
+    for number, planes in enumerate(pictures):
         height, width = planes[0].shape
         video = VideoFormat(width=width, height=height)
         frame = cropped_frame(planes, height, width)
@@ -201,49 +235,45 @@ def _fitted(networks: OrtNetworks, tables: CodecTables, material: Material, refi
         for qp in FIT_QPS[number % 4 :: 4]:
             settings = CodecSettings(qp=qp, keyint=1, refine=refine)
             coded = code_alone(Encoder(video, settings, networks, tables), frame)
-            priced = coded.priced_symbols(tables)
-            latent.add(priced.latent.symbols, priced.latent.indexes)
-            hyper.add(priced.hyper.symbols, priced.hyper.indexes)
-    fitted = replace(tables, latent=fit_tables(latent), hyper=fit_tables(hyper))
-    return (
-        fitted if tables.inter is None else _with_fitted_inter(networks, tables, fitted, material.clips, refine)
-    )
+            latent.add(coded.symbols, coded.indexes)
+            rows = hyper_rows(coded.hyper, coded.q_256, tables).reshape(coded.hyper.shape)
+            hyper.add(coded.hyper, rows)
+    return replace(tables, latent=fit_tables(latent), hyper=fit_tables(hyper))
 
 
-def _with_fitted_inter(
-    networks: OrtNetworks, tables: CodecTables, fitted: CodecTables, clips: Sequence[Planes], refine: int
-) -> CodecTables:
-    """`fitted` with the tables of P and of B frames, from symbols that are chosen by `tables`.
-
-    B frames leave out more of what does not pay, and what is left of a prediction between two pictures is another thing
-    than of one: by tables of both the latents of P frames cost 1.7 % more and those of B frames 2.9 % (four clips at
-    two crf, BITS_PER_SQUARED_STEP at 200 and 20).
-    """
-    assert tables.inter is not None
-    counts = {kind: (SymbolCounts(), SymbolCounts()) for kind in (FrameKind.P, FrameKind.B)}
+def _fitted_inter(
+    networks: OrtNetworks,
+    tables: CodecTables,
+    inter: InterTables,
+    clips: Sequence[Planes],
+    network: InterNetwork,
+) -> InterTables:
+    """The tables of P and B frames, from symbols that an encoder chooses by `tables`."""
+    levels, classes = SymbolCounts(LEVEL_REACH, LEVEL_TABLES), SymbolCounts(CLASSES, CLASS_CONTEXTS)
     motion = SymbolCounts(rows=MOTION_TABLES)
     for number, clip in enumerate(clips):
         height, width = (min(side, FIT_CLIP_SIDE) // 16 * 16 for side in clip[0].shape[1:])
         video = VideoFormat(width=width, height=height)
         for half in (0, len(INTER_FIT_QPS) // 2):
             qp = INTER_FIT_QPS[(number + half) % len(INTER_FIT_QPS)]
-            settings = CodecSettings(qp=qp, refine=refine)
+            settings = CodecSettings(qp=qp, refine=0)
             encoder = Encoder(video, settings, networks, tables)
             for planned in planned_frames(video, settings, clip, height, width, FIT_FRAMES):
                 coded = encoder.quantise(planned)
-                if coded.kind in counts and not coded.is_skipped:
-                    priced = coded.priced_symbols(tables)
-                    of_kind = (*counts[coded.kind], motion)
-                    for each, symbols in zip(
-                        of_kind, (priced.latent, priced.hyper, priced.motion), strict=True
-                    ):
-                        each.add(symbols.symbols, symbols.indexes)
-    (latent, hyper), (b_latent, b_hyper) = counts[FrameKind.P], counts[FrameKind.B]
-    inter = replace(
-        tables.inter, latent=fit_tables(latent), hyper=fit_tables(hyper), motion=fit_motion_tables(motion)
-    )
+                if coded.residual is None or coded.motion is None:
+                    continue
+                levels.add(coded.residual.levels, coded.residual.rows)
+                for counts, passes in (
+                    (classes, class_passes(coded.residual.classes)),
+                    (motion, coded.motion.passes),
+                ):
+                    for each in passes:
+                        counts.add(each.symbols, each.indexes)
     return replace(
-        fitted, inter=inter, b=replace(inter, latent=fit_tables(b_latent), hyper=fit_tables(b_hyper))
+        inter,
+        levels=fit_level_tables(levels, network.residual.tables.detach().numpy()),
+        classes=fit_class_tables(classes),
+        motion=fit_motion_tables(motion),
     )
 
 
@@ -263,7 +293,7 @@ def _write(checkpoint: Checkpoint, folder: Path, arrays: Mapping[str, np.ndarray
     def builder(name: str) -> GraphBuilder:
         return GraphBuilder(name, places, arrays)
 
-    graphs = {} if checkpoint.inter is None else inter_graphs(builder, size)
+    graphs = {} if checkpoint.inter is None else inter_graphs(builder)
     graphs |= {
         "analyse": analyse_graph(builder("analyse"), size.analysis_blocks),
         "first": first_graph(builder("first"), size.latent, size.hyper),
@@ -307,20 +337,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("engines/zvc69-s"))
     parser.add_argument("--pictures", type=int, default=48, help="for calibration and tables together")
     parser.add_argument("--clips", type=int, default=24, help="for the inter priors and their tables")
+    parser.add_argument(
+        "--keep-intra",
+        type=Path,
+        metavar="BUNDLE",
+        help="take networks and tables of I frames from this bundle",
+    )
     asked = parser.parse_args(arguments)
     checkpoint = load_checkpoint(asked.checkpoint)
     pictures = load_pictures(asked.data, CALIBRATION_SIDE, limit=16 * asked.pictures)
     chosen = [_middle(each) for each in _spread(pictures, asked.pictures)]
     clips = []
     if checkpoint.inter is not None:
-        clips = _spread(load_clips(asked.data, SMALLEST_CLIP_SIDE, frame_limit=CLIP_FRAMES), asked.clips)
+        found = load_clips(asked.data, SMALLEST_CLIP_SIDE, limit=HELD_OUT_FROM, frame_limit=CLIP_FRAMES)
+        clips = _spread(found, asked.clips)
     third = max(1, len(chosen) // 3)
     material = Material(
         calibration=chosen[::3][:third],
         pictures=[each for number, each in enumerate(chosen) if number % 3],
         clips=clips,
     )
-    export_bundle(checkpoint, asked.out, material)
+    kept = None if asked.keep_intra is None else load_bundle(asked.keep_intra)
+    export_bundle(checkpoint, asked.out, material, kept)
     bundle = load_bundle(asked.out)
     size = sum(each.stat().st_size for each in asked.out.iterdir() if each.suffix in (".onnx", ".bin", ".json"))
     print(f"{asked.out}: {bundle.sha256.hex()}, {size / 1e6:.1f} MB, all checks passed")

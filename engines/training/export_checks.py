@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,18 +12,22 @@ import torch.nn.functional as F
 
 from engines.training.data import Planes
 from engines.training.export_frames import code_alone, cropped_frame, planned_frames
-from engines.training.inter import MOTION_CHANNELS, InterNetwork
-from engines.training.model import IntraNetwork, LatentCoder, planes_to_features, weighted_error
+from engines.training.inter import InterNetwork
+from engines.training.model import IntraNetwork, planes_to_features, weighted_error
 from engines.training.motion import FIRST_INPUTS, SECOND_INPUTS
 from engines.training.moving import STRIDES, Samples, half_samples, moved_blocks, warp_planes
+from engines.training.residual import FILTER_EDGES, coefficient_steps, forward_transform, inverse_transform
 from engines.training.search import EFFORTS
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT
-from zvc69_cli.codec.entropy.tables import CodecTables
+from zvc69_cli.codec.entropy.tables import CLASSES, CodecTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.motion.prior import IntegerMotionPrior
 from zvc69_cli.codec.picture.planes import padded_planes, quarter_samples
+from zvc69_cli.codec.residual.context import INPUTS
+from zvc69_cli.codec.residual.layout import BANDS, GROUP_SIZES, GROUPS, PASSES, group_of_pass, pass_places
+from zvc69_cli.codec.residual.prior import IntegerResidualPrior
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS, Q_UNIT, CodecSettings
 from zvc69_cli.frames import VideoFormat
 from zvc69_cli.runtime.bundle import load_bundle
@@ -87,7 +92,7 @@ def check_inter(folder: Path, network: InterNetwork, clip: Planes) -> None:
     _check_inter_graphs(networks, network, clip)
     _check_inter_priors(networks, bundle.arrays)
     video = VideoFormat(width=256, height=192)
-    for qp in (56, 88):
+    for qp in (20, 56, 88):
         settings = CodecSettings(qp=qp, bframes=3)
         encoder = Encoder(video, settings, networks, tables)
         decoder = Decoder(video, encoder.base_q_256, networks, tables)
@@ -115,9 +120,9 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
         for name, effort in EFFORTS.items():
             fields = network.search(second[0] / 255, reference[0], known, effort)
             found = networks.search(current, samples, name)
-            for want, got in zip(fields, found, strict=True):
-                if np.mean(want[0].numpy() == got) < SEARCH_AGREEMENT:
-                    raise ExportFailed("the search graph differs from PyTorch")
+            same = [(want[0].numpy() == got).ravel() for want, got in zip(fields, found, strict=True)]
+            if np.concatenate(same).mean() < SEARCH_AGREEMENT:
+                raise ExportFailed("the search graph differs from PyTorch")
         for level, want in enumerate(fields):
             blocks = F.pixel_unshuffle(second[0] / 255, STRIDES[level])
             error = ((blocks - moved_blocks(known, want, STRIDES[level])) ** 2).mean(1)[0]
@@ -130,32 +135,61 @@ def _check_inter_graphs(networks: OrtNetworks, network: InterNetwork, clip: Plan
         if np.abs(moved[0].numpy() - warped).max() > GRAPH_TOLERANCE:
             raise ExportFailed("the warping graph differs from PyTorch")
         still = planes_to_features(*reference)
-        for inputs in ((moved,), (moved, still)):
-            context = network.context(*inputs)
-            got = networks.context(tuple(each[0].numpy() for each in inputs))
-            if np.abs(context[0].numpy() - got).max() > GRAPH_TOLERANCE:
-                raise ExportFailed("the context graph differs from PyTorch")
-            planes = (current, *(plane[0, 0].numpy() / 255 for plane in second[1:]))
-            q = torch.tensor([INTRA_Q_LEVELS // 2])
-            latent, _ = network.coder.analyse(planes_to_features(*(each / 255 for each in second)), q, context)
-            sixteenths = torch.round(latent[0] * MEAN_FRACTION).numpy()
-            gradient = networks.gradient_inter(planes, sixteenths, got, int(q) * Q_UNIT)
-            _check_gradient(gradient, network.coder, planes, sixteenths, int(q), context)
+        source = planes_to_features(*(each / 255 for each in second))
+        _check_residual_graphs(networks, network, source, moved, still)
+
+
+def _check_residual_graphs(
+    networks: OrtNetworks, network: InterNetwork, source: torch.Tensor, moved: torch.Tensor, still: torch.Tensor
+) -> None:
+    """Blending, transform and filter against PyTorch, all of them on features [1, 96, h, w]."""
+    blend = network.blend(moved, still)
+    got = networks.blend(moved[0].numpy(), still[0].numpy())
+    _agree(blend, got, "the blend graph")
+    q = torch.tensor([INTRA_Q_LEVELS // 3])
+    steps = coefficient_steps(q)
+    classes = torch.arange(12 * 16).reshape(12, 16) % CLASSES
+    weights = network.band_weights[classes].repeat_interleave(2, 0).repeat_interleave(2, 1).permute(2, 0, 1)
+    planes = tuple(
+        F.pixel_shuffle(part, side)[0, 0].numpy()
+        for part, side in zip(source.split([64, 16, 16], 1), (8, 4, 4), strict=True)
+    )
+    flat_steps, whole_classes = steps.flatten().numpy(), classes.numpy().astype(np.uint8)
+    parts = networks.residual_costs(planes, got, flat_steps)
+    coefficients = networks.residual_coefficients(parts[0], parts[1], whole_classes)
+    due = (forward_transform(source) - weights * forward_transform(blend)) / steps
+    _agree(due, coefficients, "the graph of the residual's coefficients", scale=float(due.abs().max()))
+    levels = torch.round(due)
+    picture, shrunk = networks.rebuild(levels[0].numpy().astype(np.int32), whole_classes, got, flat_steps)
+    due_shrunk = inverse_transform(weights * forward_transform(blend))
+    due_picture = inverse_transform(weights * forward_transform(blend) + levels * steps)
+    _agree(due_shrunk, shrunk, "the graph of the shrunk prediction")
+    _agree(due_picture, picture, "the graph of the reconstruction")
+    edges = torch.zeros(1, FILTER_EDGES, *source.shape[2:])
+    due_filtered = network.loop_filter((due_picture, due_shrunk, moved, still), edges, q)
+    filtered = networks.loop_filter(
+        (picture, shrunk, moved[0].numpy(), still[0].numpy()), edges[0].numpy(), flat_steps, int(q) * Q_UNIT
+    )
+    _agree(due_filtered - due_picture, filtered, "the graph of the loop filter", scale=float(steps.max()))
+
+
+def _agree(due: torch.Tensor, found: Any, what: str, scale: float = 1.0) -> None:
+    if np.abs(due[0].numpy() - np.asarray(found)).max() > GRAPH_TOLERANCE * scale:
+        raise ExportFailed(f"{what} differs from PyTorch")
 
 
 def _check_gradient(
     gradient: np.ndarray,
-    coder: LatentCoder,
+    coder: IntraNetwork,
     planes: tuple[np.ndarray, ...],
     sixteenths: np.ndarray,
     q: int,
-    context: torch.Tensor | None = None,
 ) -> None:
     """A gradient graph's output against PyTorch's own way back."""
     wanted = planes_to_features(*(torch.from_numpy(each)[None, None] for each in planes))
     latent = (torch.from_numpy(sixteenths)[None] / MEAN_FRACTION).requires_grad_(True)
     with torch.enable_grad():
-        made = coder.synthesise(latent, torch.tensor([q]), context)
+        made = coder.synthesise(latent, torch.tensor([q]))
         made = made + (made.clamp(0, 1) - made).detach()
         error = weighted_error(made, wanted, torch.tensor([q])).sum() * planes[0].size
         (due,) = torch.autograd.grad(error, latent)
@@ -174,20 +208,17 @@ def _check_inter_priors(networks: OrtNetworks, arrays: Mapping[str, np.ndarray])
                 got = networks.predict_motion(level, is_second, x.astype(np.float32))
                 if not np.array_equal(got, motion(level, is_second, x)):
                     raise ExportFailed("a graph of the motion prior differs from the integer oracle")
-    prior, latent = IntegerPrior(arrays, "inter.prior."), networks.latent_channels
-    for reach in (2, 40, ACTIVATION_LIMIT):
-        hyper = rng.integers(-min(reach, 60), min(reach, 60) + 1, (networks.hyper_channels, 3, 4))
-        extra = rng.integers(-reach, reach + 1, (2 * latent + MOTION_CHANNELS, 9, 13))
-        offsets = rng.integers(0, 200, latent)
-        due = prior.first(hyper, 9, 13, offsets, extra)
-        first = networks.predict_inter_first(
-            hyper.astype(np.float32), 9, 13, extra.astype(np.float32), offsets.astype(np.float32)
-        )
-        known = rng.integers(-reach, reach + 1, (latent, 9, 13))
-        due_second = prior.second(known, due.state, offsets)
-        second = networks.predict_inter_second(
-            known.astype(np.float32), first.state, offsets.astype(np.float32)
-        )
-        for got, want in ((first, due), (second, due_second)):
-            if not (np.array_equal(got.means, want.means) and np.array_equal(got.indexes, want.indexes)):
-                raise ExportFailed("the inter prior's graph differs from the integer oracle")
+    residual = IntegerResidualPrior(arrays)
+    for reach in (3, 60, ACTIVATION_LIMIT):
+        inputs = rng.integers(-reach, reach + 1, (INPUTS, 18, 26))
+        state, due = networks.residual_state(inputs.astype(np.float32)), residual.state(inputs)
+        levels, known, last = np.zeros((BANDS, 18, 26), np.int64), None, None
+        for number in range(PASSES):
+            known, rows = networks.residual_pass(number, known, last, state)
+            if not np.array_equal(rows, residual.rows(number, levels, due)):
+                raise ExportFailed("a graph of the residual's entropy model differs from the integer oracle")
+            group = GROUPS[group_of_pass(number)]
+            places = pass_places(number, 18, 26, 0, 9)
+            last = np.zeros((GROUP_SIZES[group_of_pass(number)], 18, 26), np.int32)
+            last.ravel()[places] = rng.integers(-reach, reach + 1, len(places))
+            levels[group] += last

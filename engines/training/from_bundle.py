@@ -10,19 +10,25 @@ import torch
 
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.exact import Scales, motion_passes, motion_stem, trained_prior
-from engines.training.inter import InterNetwork
+from engines.training.inter import WEIGHT_UNIT, InterNetwork
 from engines.training.model import (
     IntraNetwork,
     ModelSize,
-    PriorNetwork,
     quiet_modulations,
     start_log_scale,
 )
 from engines.training.motion import MotionPass
+from engines.training.residual import ResidualPrior
+from engines.training.residual_graphs import BLEND, FILTER, WEIGHTS
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
+from zvc69_cli.codec.residual.prior import RESIDUAL_STEM
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 from zvc69_cli.errors import RuntimeUnavailable
 from zvc69_cli.runtime.bundle import load_bundle
+
+# How the names of float weights begin in InterNetwork and in a bundle.
+TRAINED_ROWS = "inter.trained_rows"
+STORED_STEMS = {"search.": "inter.search.", "blend.": BLEND, "loop_filter.": FILTER}
 
 
 def start_line() -> torch.Tensor:
@@ -50,28 +56,24 @@ def checkpoint_of_bundle(folder: Path) -> Checkpoint:
         size=size, weights=_unscaled(weights), pixels=dict(bundle.manifest["pixels"]), scales=scales
     )
     if bundle.has_inter:
-        checkpoint.inter, checkpoint.inter_scales = _inter(bundle.arrays, InterNetwork(size))
+        checkpoint.inter, checkpoint.inter_scales = _inter(bundle.arrays)
     return checkpoint
 
 
-def _inter(arrays: Mapping[str, np.ndarray], network: InterNetwork) -> tuple[dict[str, torch.Tensor], Scales]:
-    """Weights and scales of the network of P and B frames."""
-    coder = "inter.coder."
+def _inter(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], Scales]:
+    """Weights and scales of the networks of P and B frames."""
+    network = InterNetwork()
     weights = {
-        name.removeprefix(coder): torch.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-        if name.startswith(coder)
+        "band_weights": torch.from_numpy(arrays[WEIGHTS].astype(np.float32)) / WEIGHT_UNIT,
+        "residual.tables": torch.from_numpy(arrays[TRAINED_ROWS].astype(np.float32)),
     }
-    weights = quiet_modulations(network.size, "coder.") | {
-        f"coder.{name}": weight for name, weight in _unscaled(weights).items()
-    }
-    beginnings = tuple(f"inter.{each}" for each in ("search.", "mask_", "context_blocks."))
-    for name, array in arrays.items():
-        if name.startswith(beginnings):
-            weights[name.removeprefix("inter.")] = torch.from_numpy(array.astype(np.float32))
+    for stem, stored in STORED_STEMS.items():
+        for name, array in arrays.items():
+            if name.startswith(stored):
+                weights[f"{stem}{name.removeprefix(stored)}"] = torch.from_numpy(array.astype(np.float32))
     scales: Scales = {}
-    integer: list[tuple[str, str, PriorNetwork | MotionPass]] = [
-        ("coder.prior.", "inter.prior.", network.coder.prior)
+    integer: list[tuple[str, str, ResidualPrior | MotionPass]] = [
+        ("residual.", RESIDUAL_STEM, network.residual)
     ]
     integer += [(stem, motion_stem(stem), each) for stem, each in motion_passes(network).items()]
     for stem, stored, each in integer:

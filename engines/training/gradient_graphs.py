@@ -22,34 +22,27 @@ LUMA_FEATURES, CHROMA_FEATURES = 64, 32
 _FAR = -(1 << 31)  # beyond the first element, for a slice that runs backwards
 
 
-def gradient_graph(
-    builder: GraphBuilder, latent: int, trunk: int, blocks: int, stem: str = "", context: int = 0
-) -> onnx.ModelProto:
-    """Planes in 0..1, latent in sixteenths of a step, q and perhaps a context -> the gradient, like the latent.
+def gradient_graph(builder: GraphBuilder, latent: int, trunk: int, blocks: int) -> onnx.ModelProto:
+    """Planes in 0..1, latent in sixteenths of a step, and q -> the gradient, like the latent.
 
     It is that of the squared error a luma sample, planes weighted as in training, summed over these, by every element
     in steps.
 
     trunk    channels of the synthesis
-    stem     beginning of the weights' names
-    context  its channels; 0 for none
     """
     planes = [builder.input("y", (1, 1, "luma_height", "luma_width"))]
     planes += [builder.input(name, (1, 1, "chroma_height", "chroma_width")) for name in "uv"]
     x = builder.input("latent", (1, latent, "height", "width"))
-    beside = builder.input("context", (1, context, "rows", "columns")) if context else ""
     q = builder.input("q", (1,))
-    scale = builder.scale_of_q(f"{stem}q_synthesis", q)
-    x = builder.shuffle(builder.convolution(f"{stem}up", builder.node("Mul", x, scale)))
-    if context:
-        x = builder.node("Add", x, builder.convolution(f"{stem}mix", beside))
-    x = builder.modulation(f"{stem}q_up", x, q)
+    scale = builder.scale_of_q("q_synthesis", q)
+    x = builder.shuffle(builder.convolution("up", builder.node("Mul", x, scale)))
+    x = builder.modulation("q_up", x, q)
     tape = _Tape(builder)
     for number in range(blocks):
-        x = tape.block(f"{stem}synthesis.{number}", x)
-    x = builder.modulation(f"{stem}q_exit", x, q)
+        x = tape.block(f"synthesis.{number}", x)
+    x = builder.modulation("q_exit", x, q)
     features = builder.node(
-        "Clip", builder.convolution(f"{stem}exit", x), builder.constant(0.0), builder.constant(1.0)
+        "Clip", builder.convolution("exit", x), builder.constant(0.0), builder.constant(1.0)
     )
     wanted = builder.node(
         "Concat",
@@ -61,9 +54,9 @@ def gradient_graph(
     )
     difference = builder.node("Sub", features, wanted)
     slope = builder.node("Mul", difference, _error_weights(builder, q))
-    slope = _through_modulation(builder, f"{stem}q_exit", q, _through(builder, f"{stem}exit", slope))
-    slope = _through_modulation(builder, f"{stem}q_up", q, tape.back(slope))
-    slope = _through_up(builder, f"{stem}up", trunk, latent, slope)
+    slope = _through_modulation(builder, "q_exit", q, _through(builder, "exit", slope))
+    slope = _through_modulation(builder, "q_up", q, tape.back(slope))
+    slope = _through_up(builder, "up", trunk, latent, slope)
     steps = builder.node("Mul", scale, builder.constant(float(MEAN_FRACTION)))
     builder.node("Mul", slope, steps, output="gradient")
     return builder.build({"gradient": TensorProto.FLOAT})

@@ -14,10 +14,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.training.inter import HYPER_GAIN_INTER
 from engines.training.model import BRANCH_SLOPE, FEED_SLOPE, HYPER_GAIN
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT, HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
-from zvc69_cli.codec.intra.prior import HYPER_LIMIT
+from zvc69_cli.codec.intra.prior import HYPER_LIMIT, INTRA_STEM
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS
 
 OPSET = 17
@@ -221,92 +220,72 @@ class GraphBuilder:
         )
 
 
-def analyse_graph(builder: GraphBuilder, blocks: int, stem: str = "", context: int = 0) -> onnx.ModelProto:
-    """Planes in 0..1, q and perhaps a context -> latent in quantisation steps, hyper latent.
-
-    stem     beginning of the weights' names
-    context  its channels; 0 for none
-    """
+def analyse_graph(builder: GraphBuilder, blocks: int) -> onnx.ModelProto:
+    """Planes in 0..1 and q -> latent in quantisation steps, hyper latent."""
     planes = [builder.input("y", (1, 1, "height", "width"))]
     planes += [builder.input(name, (1, 1, "chroma_height", "chroma_width")) for name in "uv"]
     seen = [
         builder.node("SpaceToDepth", plane, blocksize=size)
         for plane, size in zip(planes, (8, 4, 4), strict=True)
     ]
-    if context:
-        seen.append(builder.input("context", (1, context, "rows", "columns")))
     q = builder.input("q", (1,))
-    x = builder.convolution(f"{stem}entry", builder.node("Concat", *seen, axis=1))
-    x = builder.modulation(f"{stem}q_entry", x, q)
+    x = builder.convolution("entry", builder.node("Concat", *seen, axis=1))
+    x = builder.modulation("q_entry", x, q)
     for number in range(blocks):
-        x = builder.block(f"{stem}analysis.{number}", x)
-    x = builder.convolution(f"{stem}down", builder.modulation(f"{stem}q_down", x, q), stride=2)
-    latent = builder.node("Mul", x, builder.scale_of_q(f"{stem}q_analysis", q), output="latent")
-    gain = HYPER_GAIN_INTER if context else HYPER_GAIN
-    x = builder.block(f"{stem}hyper_block", builder.node("Mul", latent, builder.constant(gain)))
-    x = builder.convolution(f"{stem}hyper_down1", x, stride=2, slope=FEED_SLOPE)
-    builder.node("Identity", builder.convolution(f"{stem}hyper_down2", x, stride=2), output="hyper")
+        x = builder.block(f"analysis.{number}", x)
+    x = builder.convolution("down", builder.modulation("q_down", x, q), stride=2)
+    latent = builder.node("Mul", x, builder.scale_of_q("q_analysis", q), output="latent")
+    x = builder.block("hyper_block", builder.node("Mul", latent, builder.constant(HYPER_GAIN)))
+    x = builder.convolution("hyper_down1", x, stride=2, slope=FEED_SLOPE)
+    builder.node("Identity", builder.convolution("hyper_down2", x, stride=2), output="hyper")
     return builder.build({"latent": TensorProto.FLOAT, "hyper": TensorProto.FLOAT})
 
 
-def first_graph(
-    builder: GraphBuilder, latent: int, hyper: int, stem: str = "prior.", extra: int = 0
-) -> onnx.ModelProto:
-    """IntegerPrior.first
-
-    extra  channels of integers beside the hyper latent
-    """
+def first_graph(builder: GraphBuilder, latent: int, hyper: int) -> onnx.ModelProto:
+    """IntegerPrior.first"""
     x = builder.input("hyper", (1, hyper, "hyper_height", "hyper_width"))
     size = builder.input("size", (2,), TensorProto.INT64)
-    beside = builder.input("extra", (1, extra, "height", "width")) if extra else ""
     offsets = builder.input("offsets", (latent,))
     x = builder.clip(x, HYPER_LIMIT)
-    x = builder.integer_block(f"{stem}block1", builder.shuffle(builder.integer_convolution(f"{stem}up1", x)))
-    x = builder.integer_block(f"{stem}block2", builder.shuffle(builder.integer_convolution(f"{stem}up2", x)))
+    x = builder.integer_block(
+        f"{INTRA_STEM}block1", builder.shuffle(builder.integer_convolution(f"{INTRA_STEM}up1", x))
+    )
+    x = builder.integer_block(
+        f"{INTRA_STEM}block2", builder.shuffle(builder.integer_convolution(f"{INTRA_STEM}up2", x))
+    )
     x = builder.node("Slice", x, builder.constant([0, 0], np.int64), size, builder.constant([2, 3], np.int64))
-    if extra:
-        x = builder.node("Concat", x, builder.clip(beside), axis=1)
     for name in ("first0", "first1"):
-        x = builder.integer_block(f"{stem}{name}", x)
-    head = builder.integer_convolution(f"{stem}first_head", x, limit=HEAD_LIMIT)
+        x = builder.integer_block(f"{INTRA_STEM}{name}", x)
+    head = builder.integer_convolution(f"{INTRA_STEM}first_head", x, limit=HEAD_LIMIT)
     state = builder.node("Identity", head, output="state")
     builder.prediction(state, offsets, latent)
     return builder.build({"means": TensorProto.FLOAT, "indexes": TensorProto.UINT8, "state": TensorProto.FLOAT})
 
 
-def second_graph(builder: GraphBuilder, latent: int, stem: str = "prior.") -> onnx.ModelProto:
+def second_graph(builder: GraphBuilder, latent: int) -> onnx.ModelProto:
     """IntegerPrior.second"""
     known = builder.input("known", (1, latent, "height", "width"))
     state = builder.input("state", (1, 2 * latent, "height", "width"))
     offsets = builder.input("offsets", (latent,))
     x = builder.clip(builder.node("Concat", known, state, axis=1))
     for name in ("second0", "second1"):
-        x = builder.integer_block(f"{stem}{name}", x)
-    head = builder.integer_convolution(f"{stem}second_head", x, limit=HEAD_LIMIT)
+        x = builder.integer_block(f"{INTRA_STEM}{name}", x)
+    head = builder.integer_convolution(f"{INTRA_STEM}second_head", x, limit=HEAD_LIMIT)
     builder.prediction(head, offsets, latent)
     return builder.build({"means": TensorProto.FLOAT, "indexes": TensorProto.UINT8})
 
 
-def synthesise_graph(
-    builder: GraphBuilder, latent: int, blocks: int, stem: str = "", context: int = 0
-) -> onnx.ModelProto:
-    """Latent in sixteenths of a step, q, the largest sample and perhaps a context -> planes of whole samples, float32.
-
-    stem     beginning of the weights' names
-    context  its channels; 0 for none
-    """
+def synthesise_graph(builder: GraphBuilder, latent: int, blocks: int) -> onnx.ModelProto:
+    """Latent in sixteenths of a step, q and the largest sample -> planes of whole samples, float32."""
     x = builder.input("latent", (1, latent, "height", "width"))
-    beside = builder.input("context", (1, context, "rows", "columns")) if context else ""
     q = builder.input("q", (1,))
     peak = builder.input("peak", (1,))
-    x = builder.node("Mul", x, builder.scale_of_q(f"{stem}q_synthesis", q))
-    x = builder.shuffle(builder.convolution(f"{stem}up", x))
-    if context:
-        x = builder.node("Add", x, builder.convolution(f"{stem}mix", beside))
-    x = builder.modulation(f"{stem}q_up", x, q)
+    x = builder.node("Mul", x, builder.scale_of_q("q_synthesis", q))
+    x = builder.shuffle(builder.convolution("up", x))
+    x = builder.modulation("q_up", x, q)
     for number in range(blocks):
-        x = builder.block(f"{stem}synthesis.{number}", x)
-    x = builder.convolution(f"{stem}exit", builder.modulation(f"{stem}q_exit", x, q))
+        x = builder.block(f"synthesis.{number}", x)
+    x = builder.convolution("exit", builder.modulation("q_exit", x, q))
     # Rounded as features: 96 channels at 1/8 are as many samples as the planes.
     x = builder.node("Round", builder.node("Mul", x, peak))
     x = builder.node("Min", builder.node("Max", x, builder.constant([0.0])), peak)

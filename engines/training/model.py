@@ -66,9 +66,7 @@ class Coded(NamedTuple):
 class Prior(Protocol):
     """What predicts a latent, from the hyper latent and then from its decoded half."""
 
-    def first(
-        self, hyper: Tensor, height: int, width: int, extra: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]: ...
+    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]: ...
 
     def second(self, known: Tensor, state: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -150,33 +148,27 @@ def quiet_modulations(size: ModelSize, stem: str = "") -> dict[str, Tensor]:
 
 
 class LatentCoder(nn.Module):
-    """Analysis, hyperprior, two-pass prior and synthesis, of a picture or of a picture given a context.
-
-    context  channels that enter analysis and synthesis beside the features
-    extra    channels of integers that the prior sees beside the hyper latent
-    gain     what the hyper analysis and the second pass see of a latent
+    """Analysis, hyperprior, two-pass prior and synthesis of a picture.
 
     near_boundaries  whether a latent is trained through its symbols (`bits_near_boundaries`) and not through noise
     """
 
-    def __init__(self, size: ModelSize, *, context: int = 0, extra: int = 0, gain: float = HYPER_GAIN) -> None:
+    def __init__(self, size: ModelSize) -> None:
         super().__init__()
         self.size = size
-        self.gain = gain
         self.near_boundaries = False
         trunk, latent, hyper = size.trunk, size.latent, size.hyper
-        self.entry = nn.Conv2d(96 + context, trunk, 1)
+        self.entry = nn.Conv2d(96, trunk, 1)
         self.analysis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.analysis_blocks)])
         self.down = nn.Conv2d(trunk, latent, 3, 2, 1)
         self.up = nn.Conv2d(latent, 4 * trunk, 1)
-        self.mix = nn.Conv2d(context, trunk, 1) if context else None
         self.synthesis = nn.Sequential(*[Block(trunk, trunk) for _ in range(size.synthesis_blocks)])
         self.exit = nn.Conv2d(trunk, 96, 1)
 
         self.hyper_block = Block(latent, hyper)
         self.hyper_down1 = nn.Conv2d(hyper, hyper, 3, 2, 1)
         self.hyper_down2 = nn.Conv2d(hyper, hyper, 3, 2, 1)
-        self.prior = PriorNetwork(latent, hyper, size.prior, extra=extra, gain=gain)
+        self.prior = PriorNetwork(latent, hyper, size.prior)
 
         # Log scales as a quadratic in q, a channel each: every step trains them for every q.
         self.q_analysis = nn.Parameter(torch.zeros(3, latent))
@@ -187,20 +179,17 @@ class LatentCoder(nn.Module):
         self.q_entry, self.q_down = Modulation(trunk), Modulation(trunk)
         self.q_up, self.q_exit = Modulation(trunk), Modulation(trunk)
 
-    def analyse(self, features: Tensor, q: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def analyse(self, features: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         """Latent in quantisation steps [B, latent, h/2, w/2] and hyper latent, both before rounding."""
-        seen = features if context is None else torch.cat([features, context], 1)
-        x = self.analysis(self.q_entry(self.entry(seen), q))
+        x = self.analysis(self.q_entry(self.entry(features), q))
         latent = self.down(self.q_down(x, q)) * torch.exp(self.analysis_log_scale(q))
-        hyper = self.hyper_block(latent * self.gain)
+        hyper = self.hyper_block(latent * HYPER_GAIN)
         hyper = self.hyper_down2(F.leaky_relu(self.hyper_down1(hyper), FEED_SLOPE))
         return latent, hyper
 
-    def synthesise(self, latent: Tensor, q: Tensor, context: Tensor | None = None) -> Tensor:
+    def synthesise(self, latent: Tensor, q: Tensor) -> Tensor:
         """Decoded features [B, 96, 2h, 2w] of a latent in quantisation steps."""
         x = F.pixel_shuffle(self.up(latent * torch.exp(self.synthesis_log_scale(q))), 2)
-        if self.mix is not None:
-            x = x + self.mix(context)
         return self.exit(self.q_exit(self.synthesis(self.q_up(x, q)), q))
 
     def code(
@@ -210,7 +199,6 @@ class LatentCoder(nn.Module):
         q: Tensor,
         prior: Prior,
         noise: bool = True,
-        extra: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The decoded latent, and the bits of latent and hyper latent a sample."""
         hyper_scale = torch.exp(self.hyper_log_scale(q)).clamp(SCALE_LOW, 64)
@@ -218,7 +206,7 @@ class LatentCoder(nn.Module):
             rounded_for_rate(hyper, noise) - self.hyper_mean[None, :, None, None], hyper_scale
         )
         height, width = latent.shape[2:]
-        mean, log_scale, state = prior.first(round_through(hyper), height, width, extra)
+        mean, log_scale, state = prior.first(round_through(hyper), height, width)
         board = checkerboard(height, width, self.size.latent, latent.device)
         near = noise and self.near_boundaries
         rounded = rounded_near_boundaries if near else round_through
@@ -298,35 +286,26 @@ class PriorNetwork(nn.Module):
     """Means and log scales of the latent: once from the hyper latent, once more from the decoded half.
 
     width  of the blocks
-    extra  channels of integers that the first pass sees as well
-    gain   what the second pass sees of the decoded half
     """
 
-    def __init__(
-        self, latent: int, hyper: int, width: int, *, extra: int = 0, gain: float = HYPER_GAIN
-    ) -> None:
+    def __init__(self, latent: int, hyper: int, width: int) -> None:
         super().__init__()
         self.latent = latent
         self.width = width
-        self.extra = extra
-        self.gain = gain
+        self.gain = HYPER_GAIN  # what the second pass sees of the decoded half
         self.up1 = nn.Conv2d(hyper, 4 * hyper, 1)
         self.block1 = Block(hyper, hyper)
         self.up2 = nn.Conv2d(hyper, 4 * hyper, 1)
         self.block2 = Block(hyper, width)
-        self.first_blocks = nn.Sequential(Block(width + extra, width), Block(width, width))
+        self.first_blocks = nn.Sequential(Block(width, width), Block(width, width))
         self.first_head = nn.Conv2d(width, 2 * latent, 1)
         self.second_blocks = nn.Sequential(Block(3 * latent, width), Block(width, width))
         self.second_head = nn.Conv2d(width, 2 * latent, 1)
 
-    def first(
-        self, hyper: Tensor, height: int, width: int, extra: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def first(self, hyper: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, log scale and the state that the second pass goes on from, all at [height, width]."""
         x = self.block1(F.pixel_shuffle(self.up1(hyper), 2))
         x = self.block2(F.pixel_shuffle(self.up2(x), 2))[:, :, :height, :width]
-        if extra is not None:
-            x = torch.cat([x, extra], 1)
         state = self.first_head(self.first_blocks(x))
         mean, log_scale = state.chunk(2, 1)
         return mean, log_scale, state

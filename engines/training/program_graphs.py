@@ -1,7 +1,7 @@
 """The ONNX graphs of what lies between frames, symbols and networks, for devices with a memory of their own.
 
-codec.picture.planes, codec.quantised and codec.picture.references, node by node and exact. They hold no weights and
-belong to the program, not to a bundle: `python -m engines.training.program_graphs` writes them into
+codec.picture.planes and codec.quantised, node by node and exact. They hold no weights and belong to the program, not
+to a bundle: `python -m engines.training.program_graphs` writes them into
 zvc69_cli/runtime/graphs. With them samples travel as the 8 or 16 bits that they are, symbols as 16, and everything
 made of them stays on the device.
 """
@@ -18,7 +18,6 @@ from onnx import TensorProto
 from engines.training.graphs import GraphBuilder
 from engines.training.motion_graphs import sliced
 from zvc69_cli.codec.entropy.coder import SYMBOL_LIMIT
-from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.intra.rounding import THRESHOLD_SIZES
 from zvc69_cli.codec.picture.planes import SAMPLE_PARTS
@@ -39,7 +38,6 @@ def program_graphs() -> dict[str, onnx.ModelProto]:
         "picture_error": picture_error_graph(_builder("picture_error")),
         "known_half": known_half_graph(_builder("known_half")),
         "decoded_latent": decoded_latent_graph(_builder("decoded_latent")),
-        "prior_extra": prior_extra_graph(_builder("prior_extra")),
         "rounded_half": rounded_half_graph(_builder("rounded_half")),
         "rounded": rounded_graph(_builder("rounded")),
     }
@@ -166,14 +164,6 @@ def _rounded(builder: GraphBuilder, latent: str, means: str, indexes: str) -> st
 def _decoded(builder: GraphBuilder, symbols: str, means: str) -> str:
     """codec.quantised.sixteenths"""
     return builder.node("Add", builder.node("Mul", symbols, builder.constant(MEAN_FRACTION)), means)
-
-
-def prior_extra_graph(builder: GraphBuilder) -> onnx.ModelProto:
-    """codec.picture.references.prior_extra from the latents of the first and the last reference, and motion_extra."""
-    latents = [builder.clip(builder.input(name, _LATENT), ACTIVATION_LIMIT) for name in ("first", "last")]
-    motion = builder.input("motion", (1, "planes", "height", "width"))
-    builder.node("Concat", *latents, motion, axis=1, output="extra")
-    return builder.build({"extra": TensorProto.FLOAT})
 
 
 _LATENT: Final = (1, "channels", "height", "width")

@@ -16,6 +16,7 @@ from zvc69_cli.codec.entropy.layers import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, SymbolTables
 
 PRIOR_STRENGTH = 200.0  # symbols that the Gaussian counts for beside those that were seen
+LEVEL_REACH = 1024  # levels beyond it count as one of this size
 TAIL = 2**-18  # mass on each side that is left to the escape
 SKIP_PROBABILITY = 3e-4  # a row whose symbols are rarer than this is not coded
 
@@ -74,6 +75,48 @@ def fit_motion_tables(counts: SymbolCounts) -> SymbolTables:
         share = (ones + PRIOR_STRENGTH / (1 + math.exp(-odds))) / (zeros + ones + PRIOR_STRENGTH)
         row = np.array([1, 0, max(1, round(share * (TOTAL_FREQUENCY - 3))), 1], np.int64)  # -1, 0, 1, escape
         row[1] = TOTAL_FREQUENCY - row.sum()
+        rows.append(row)
+    return SymbolTables(rows, 0)
+
+
+def fit_level_tables(counts: SymbolCounts, trained: np.ndarray) -> SymbolTables:
+    """192 rows for the levels of residuals, leaning on the rows that the entropy model was trained with.
+
+    counts   of 192 rows: index 0..63 of frequency group g is row 3 index + g
+    trained  ResidualPrior.tables, [3, 64, 3]
+    """
+    reach = counts.counts.shape[1] // 2
+    sizes = np.abs(np.arange(-reach, reach + 1))
+    groups = len(trained)
+    rows, skip_below = [], 0
+    for number in range(groups * SCALE_LEVELS):
+        seen = counts.counts[number].astype(np.float64)
+        seen = (seen + seen[::-1]) / 2  # both signs are equally likely
+        row = trained[number % groups, number // groups]
+        model = _level_model(sizes, row.astype(np.float64)) + 1e-12
+        mass = (seen + PRIOR_STRENGTH * model / model.sum()) / (seen.sum() + PRIOR_STRENGTH)
+        rows.append(_frequencies(mass, reach))
+        if skip_below == number and 1 - mass[reach] < SKIP_PROBABILITY:
+            skip_below = number + 1
+    return SymbolTables(rows, skip_below)
+
+
+def _level_model(sizes: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Mass of levels of these sizes, either sign alone, by logits as engines.training.residual.level_nats has them."""
+    some, many, more = 1 / (1 + np.exp(-row))
+    beyond = many * (1 - more) * more ** np.maximum(sizes - 2.0, 0)
+    return np.where(sizes == 0, 1 - some, some / 2 * np.where(sizes == 1, 1 - many, beyond))
+
+
+def fit_class_tables(counts: SymbolCounts) -> SymbolTables:
+    """A row for each context of a unit's class; classes 0..CLASSES - 1 are the symbols from 0 on."""
+    reach = counts.counts.shape[1] // 2
+    rows = []
+    for seen in counts.counts[:, reach:-1].astype(np.float64):
+        mass = (seen + 1) / (seen + 1).sum()
+        row = np.ones(2 * reach + 2, np.int64)
+        row[reach : 2 * reach] = np.maximum(1, np.floor(mass * (TOTAL_FREQUENCY - len(row))))
+        row[reach] += TOTAL_FREQUENCY - row.sum()
         rows.append(row)
     return SymbolTables(rows, 0)
 

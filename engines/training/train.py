@@ -1,4 +1,4 @@
-"""Train a bundle's networks, a piece at a time.
+"""Train the network of I frames, a piece at a time.
 
     python -m engines.training.train --data FOLDER --out intra.pt --minutes 25
     python -m engines.training.train --data FOLDER --resume intra.pt --out intra.pt --minutes 25 --cooldown
@@ -28,7 +28,7 @@ from engines.training.data import NoTrainingData
 from engines.training.estimate import estimate_pictures
 from engines.training.floor import Floor, measure_floor, synchronise
 from engines.training.heap import keep_freed_memory
-from engines.training.stages import INTER_STAGES, STAGES, Losses, WrongCrop, load_pool
+from engines.training.stages import STAGES, Losses, WrongCrop, load_pool
 from engines.training.trainer import INNER_OPTIMISERS, Recipe, Trainer, starting_point
 
 REPORT_EVERY_S = 15.0
@@ -56,7 +56,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
     raises  NoTrainingData, WrongCheckpoint
     """
     began = time.monotonic()
-    pool = load_pool(recipe.stage, piece.data, recipe.crop, piece.limit, recipe.device)
+    pool = load_pool(piece.data, recipe.crop, piece.limit, recipe.device)
     trainer = Trainer(recipe, pool, starting_point(piece.resume, pool))
     floor = measure_floor(trainer.stage, recipe.device)
     print(f"ready after {time.monotonic() - began:.0f} s; {_described(floor)}", flush=True)
@@ -76,7 +76,7 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
             steps += 1
             if time.monotonic() - reported < REPORT_EVERY_S:
                 continue
-            loss, rate, distortion, motion, hyper = (sums / steps).tolist()
+            loss, rate, distortion, hyper = (sums / steps).tolist()
             if not math.isfinite(loss):
                 print("the loss is not finite: stopped, the last checkpoint is kept", flush=True)
                 return trainer.checkpoint
@@ -86,7 +86,6 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
             print(
                 f"{(now - began) / 60:6.1f} min  {pixels / 1e9:.3f} Gpx  {speed / 1e6:.2f} Mpx/s  "
                 f"{1e3 * (now - reported) / steps:.0f} ms a step  loss {loss:.4f}  {rate:.4f} bit/px"
-                + (f"  motion {motion:.4f}" if motion else "")
                 + f"  hyper {hyper:.4f}"
                 + _of_whole_network(recipe, floor, speed, distortion),
                 flush=True,
@@ -104,8 +103,6 @@ def train(piece: Piece, recipe: Recipe) -> Checkpoint:
 
 def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: float) -> str:
     """What only a stage that trains all of the network can say: quality, and its share of the floor."""
-    if recipe.stage in ("inter", "inter-kept", "inter-vectors"):
-        return f"  {-10 * math.log10(max(distortion, 1e-9)):.2f} dB"
     if recipe.stage != "intra":
         return ""
     arithmetic, memory = floor.shares(speed)
@@ -115,7 +112,7 @@ def _of_whole_network(recipe: Recipe, floor: Floor, speed: float, distortion: fl
 
 def find_batch(piece: Piece, recipe: Recipe) -> Recipe:
     """Try batch sizes, compiled and not, for less than a minute; prints the table, returns the fastest."""
-    pool = load_pool(recipe.stage, piece.data, recipe.crop, piece.limit, recipe.device)
+    pool = load_pool(piece.data, recipe.crop, piece.limit, recipe.device)
     checkpoint = starting_point(piece.resume, pool)
     floor = measure_floor(Trainer(recipe, pool, checkpoint).stage, recipe.device)
     print(_described(floor), flush=True)
@@ -180,9 +177,6 @@ def _save(trainer: Trainer, out: Path) -> None:
 
 def _evaluate(trainer: Trainer, piece: Piece) -> None:
     assert piece.test is not None
-    if trainer.recipe.stage in INTER_STAGES:
-        print("inter stages are evaluated by engines.training.card, on the bundle", flush=True)
-        return
     lines = [
         f"{name}: q {q}  {rate:.4f} bit/px  {psnr:.3f} dB"
         for name, q, rate, psnr in estimate_pictures(trainer.averaged(), piece.test, trainer.recipe.device)
@@ -224,9 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--batch", type=int, default=0, help="crops a step; 0: 8 on a CPU, 64 elsewhere")
-    parser.add_argument(
-        "--crop", type=int, default=0, help="side in pixels; 0: 240 on a CPU (192 for inter), 256 elsewhere"
-    )
+    parser.add_argument("--crop", type=int, default=0, help="side in pixels; 0: 240 on a CPU, 256 elsewhere")
     parser.add_argument("--optimiser", choices=list(INNER_OPTIMISERS), default="muon")
     parser.add_argument(
         "--inner-rate", type=float, default=0.0, help="inside the blocks; 0: the optimiser's own"
@@ -234,11 +226,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--outer-rate", type=float, default=8e-4)
     parser.add_argument("--cooldown", action="store_true", help="let the rates fall to nothing over this piece")
     parser.add_argument("--compile", action="store_true", help="compile the loss and its gradient")
-    parser.add_argument(
-        "--fixed-search",
-        action="store_true",
-        help="inter stage: leave the motion search as it is (faster on a CPU)",
-    )
     parser.add_argument(
         "--probe", action="store_true", help="find the fastest batch in under a minute, then stop"
     )
@@ -251,19 +238,18 @@ def _parser() -> argparse.ArgumentParser:
 def _recipe(asked: argparse.Namespace) -> Recipe:
     """Raises WrongCrop."""
     name = asked.device if asked.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    on_cpu, is_inter = name == "cpu", asked.stage in INTER_STAGES
+    on_cpu = name == "cpu"
     return Recipe(
         device=torch.device(name),
         # Planes of 256 x 256 fight for the same cache lines on some CPUs.
-        batch=asked.batch or ((4 if is_inter else 8) if on_cpu else 64),
-        crop=asked.crop or ((192 if is_inter else 240) if on_cpu else 256),
+        batch=asked.batch or (8 if on_cpu else 64),
+        crop=asked.crop or (240 if on_cpu else 256),
         stage=asked.stage,
         optimiser=asked.optimiser,
         inner_rate=asked.inner_rate,
         outer_rate=asked.outer_rate,
         cooldown=asked.cooldown,
         compiled=asked.compile,
-        trains_search=not asked.fixed_search,
     )
 
 

@@ -26,7 +26,7 @@ AVERAGE_EVERY_STEPS = 10
 # of the weights themselves); where the rates fall to nothing it only lags (0.249 against 0.246).
 HORIZON, COOLDOWN_HORIZON = 2000, 50
 GRADIENT_LIMIT = 1.0
-OUTER_LAYERS = ("entry", "down", "up", "mix", "exit")
+OUTER_LAYERS = ("entry", "down", "up", "exit")
 NARROWEST_MATRIX = (
     8  # rows or columns; below that (depthwise layers, heads of vectors) there is no spectrum to speak of
 )
@@ -47,14 +47,12 @@ class Recipe:
     """How a piece trains; nothing here is part of the weights. Raises WrongCrop.
 
     stage       intra: all of its network; intra-vectors: of that biases and scales of q alone; exact: its prior alone,
-                through the integers that it will run as; inter, inter-exact: the same of the network of P and B frames;
-                inter-kept: what codes a frame along known motion; inter-vectors: of that biases and scales of q alone
+                through the integers that it will run as
     batch       crops a step
     crop        side of a crop, in pixels
     inner_rate  learning rate inside the blocks; 0 takes the optimiser's own
     outer_rate  learning rate of everything else
     cooldown    whether the rates fall to nothing over the piece
-    trains_search  whether the inter stage trains its motion search, which takes a quarter of a step on a CPU
     """
 
     device: torch.device
@@ -66,7 +64,6 @@ class Recipe:
     outer_rate: float = 8e-4
     cooldown: bool = False
     compiled: bool = False
-    trains_search: bool = True
 
     def __post_init__(self) -> None:
         check_crop(self.stage, self.crop)
@@ -81,7 +78,7 @@ class Trainer:
         self.batch = recipe.batch
         self._pool = pool
         self.stage = STAGE_CLASSES[recipe.stage](
-            Start(checkpoint, recipe.device, recipe.compiled, pool, recipe.crop, recipe.trains_search)
+            Start(checkpoint, recipe.device, recipe.compiled, pool, recipe.crop)
         )
         self.network = self.stage.network
         if has_bfloat16(recipe.device):
@@ -192,7 +189,6 @@ def _parameter_groups(stage: Stage) -> tuple[list[Tensor], list[Tensor], list[Te
     """Of the parameters that a stage trains: matrices inside the blocks, all else, and the scales of q."""
     inner, outer, scales = [], [], []
     for name, parameter in stage.network.named_parameters():
-        own_name = name.removeprefix("coder.")
         is_trained = name.startswith(stage.trained) and not name.startswith(stage.fixed)
         if not is_trained or (parameter.ndim == 4 and not stage.has_matrices):
             parameter.requires_grad_(False)
@@ -200,9 +196,9 @@ def _parameter_groups(stage: Stage) -> tuple[list[Tensor], list[Tensor], list[Te
         is_matrix = (
             parameter.ndim == 4 and parameter.shape[2] == 1 and min(parameter.shape[:2]) > NARROWEST_MATRIX
         )
-        if own_name.startswith("q_"):
+        if name.startswith("q_"):
             scales.append(parameter)
-        elif is_matrix and not own_name.startswith(OUTER_LAYERS):
+        elif is_matrix and not name.startswith(OUTER_LAYERS):
             inner.append(parameter)
         else:
             outer.append(parameter)

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 def coded(folder: Path, name: str, ablation: Ablation | None) -> tuple[Coded, Clip]:
     """A clip coded with the toy, something switched off."""
     engine = ToyEngines().for_encoding(RunSettings())
-    settings = CodecSettings(qp=20)
+    settings = CodecSettings(qp=68)
     if ablation is not None:
         engine = ablation.change(engine)
         settings = replace(settings, **dict(ablation.settings))
@@ -57,8 +57,9 @@ def test_a_codec_without_a_thing_still_decodes_what_it_encodes(ablation: Ablatio
     whole, _ = coded(folder, "moving", None)
     assert len(without.frames) == FRAMES
     for before, after, unchanged in zip(clip.frames, without.frames, whole.frames, strict=True):
+        # The toy codes keyframes by the means of blocks, which leaves an error of 14.
         error, usual = (np.abs(before.y.astype(int) - each.y).mean() for each in (after, unchanged))
-        assert error < usual + 12
+        assert max(error, usual) < 16
 
 
 def test_without_b_frames_there_are_none(folder: Path) -> None:
@@ -88,18 +89,23 @@ def test_without_motion_every_vector_is_zero() -> None:
     assert networks.latent_channels == ToyNetworks.latent_channels
 
 
-def test_without_the_temporal_prior_it_sees_motion_and_no_latents() -> None:
+def test_what_is_hidden_from_the_entropy_model_is_zero() -> None:
     class Recorder:
-        latent_channels = 2
+        def residual_state(self, inputs):
+            return inputs
 
-        def predict_inter_first(self, hyper, height, width, extra, offsets):
-            return extra
+        def residual_pass(self, number, known, levels, state):
+            return levels, None
 
-    extra = np.ones((2 * 2 + 6, 3, 3), np.float32)
-    seen = ablations.ForgetfulNetworks(Recorder()).predict_inter_first(None, 3, 3, extra, None)
-    assert not seen[:4].any()
-    assert seen[4:].all()
-    assert extra.all()
+    inputs = np.ones((41, 4, 4), np.float32)
+    seen = ablations.ForgetfulNetworks(Recorder()).residual_state(inputs)
+    assert not seen[9:27].any() and seen[:9].all() and seen[27:].all()
+    unaware = ablations.UnawareNetworks(Recorder())
+    seen = unaware.residual_state(inputs)
+    assert seen[:3].all() and not seen[3:].any()
+    assert not unaware.residual_pass(1, None, np.ones((5, 4, 4), np.int32), seen)[0].any()
+    assert unaware.residual_pass(0, None, None, seen)[0] is None
+    assert inputs.all()
 
 
 @pytest.fixture
@@ -115,7 +121,7 @@ def test_the_command_gives_a_line_for_each_thing(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "ablations.json"
-    arguments = ["--data", str(folder), "--clips", "moving", "--qps", "60,40,20,0"]
+    arguments = ["--data", str(folder), "--clips", "moving", "--qps", "108,88,68,48"]
     arguments += ["--only", "B-frames,fitted tables", "--json", str(out)]
     assert ablations.main(arguments) == 0
     printed = capsys.readouterr().out

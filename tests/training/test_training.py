@@ -35,7 +35,7 @@ from engines.training.muon import Muon  # noqa: E402
 from engines.training.soap import Soap  # noqa: E402
 from engines.training.tables import SymbolCounts, fit_tables, gaussian_tables  # noqa: E402
 from zvc69_cli.codec.intra.prior import IntegerPrior  # noqa: E402
-from zvc69_cli.codec.settings import Q_LEVELS  # noqa: E402
+from zvc69_cli.codec.settings import INTRA_Q_LEVELS  # noqa: E402
 from zvc69_cli.runtime.bundle import find_bundle  # noqa: E402
 
 
@@ -101,7 +101,7 @@ def test_features_are_the_planes_in_another_order():
 
 def test_an_error_of_chroma_counts_more_where_quality_is_low():
     planes = [torch.zeros(2, 1, side, side) for side in (32, 16, 16)]
-    at = torch.tensor([0, Q_LEVELS - 1])
+    at = torch.tensor([0, INTRA_Q_LEVELS - 1])
     wanted = planes_to_features(*planes)
     for plane, weights in enumerate(((0.75, 0.75), (0.75, 0.25), (0.75, 0.25))):
         others = [each + 0.5 * (number == plane) for number, each in enumerate(planes)]
@@ -208,8 +208,7 @@ def test_no_data_is_said_and_exits_with_2(tmp_path, capsys):
     [
         ("intra", 100, "--crop 100: stage intra takes multiples of 16; try 96 or 112"),
         ("exact", 8, "--crop 8: stage exact takes multiples of 16; try 16"),
-        ("inter", 240, "--crop 240: stage inter takes multiples of 64; try 192 or 256"),
-        ("inter-exact", -64, "--crop -64: stage inter-exact takes multiples of 64; try 64"),
+        ("exact", -64, "--crop -64: stage exact takes multiples of 16; try 16"),
     ],
 )
 def test_a_crop_that_no_stage_can_take_is_refused_before_data_are_read(tmp_path, capsys, stage, crop, said):
