@@ -16,7 +16,7 @@ from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.entropy.tables import CodecTables
 from zvc69_cli.codec.plan.gop import Scheduler
-from zvc69_cli.codec.settings import CodecSettings
+from zvc69_cli.codec.settings import MAX_INTRA_Q, CodecSettings
 from zvc69_cli.frames import Frame, FrameKind
 from zvc69_cli.measure.metrics import psnr_611
 from zvc69_cli.media.settings import InputSettings
@@ -92,7 +92,8 @@ def test_quality_falls_and_files_shrink_with_crf(bundle, tables):
     points = []
     for crf in (14, 23, 32, 41):
         encoder = Encoder(video, CodecSettings(crf=crf), nets, tables)
-        coded = encoder.quantise(plan_of(frame))
+        offset = min(0, MAX_INTRA_Q - encoder.base_q_256)  # as a scheduler plans an I frame
+        coded = encoder.quantise(plan_of(frame, q_offset=offset))
         points.append((len(encoder.pack(coded).payload), psnr_611(frame, encoder.reconstruct(coded))))
     assert points == sorted(points, reverse=True)
     assert points[0][1] > points[-1][1] + 6

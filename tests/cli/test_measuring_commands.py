@@ -140,7 +140,7 @@ def test_the_flame_picture_adds_up():
     assert root.value == 4.0
     pack, read = root.children
     assert (pack.name, pack.value, read.value) == ("stage pack", 3.0, 1.0)
-    assert [(node.name, node.value) for node in pack.children[0].children] == [("entropy pack_string", 2.0)]
+    assert [(node.name, node.value) for node in pack.children[0].children] == [("coder pack_string", 2.0)]
 
 
 def test_info_makes_a_page_of_every_frame(here):

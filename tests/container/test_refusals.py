@@ -92,7 +92,7 @@ def test_an_unknown_record_is_skipped() -> None:
         (with_field(14, b"\xff\xff"), "64x65535 is out of range"),
         (with_field(16, b"\0\0"), "frame rate"),
         (with_field(24, b"\0"), "no GOP size"),
-        (with_field(25, b"\x65"), "base q"),
+        (with_field(25, b"\x80"), "base q"),
         (with_field(26, b"\x01"), "colour space 1"),
         (with_field(27, b"\x0c"), "bit depth is 12"),
         (with_field(28, b"\0\0"), "latent channels"),
