@@ -7,19 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from engines.training.tables import SymbolCounts, fit_class_tables, gaussian_tables
-from zvc69_cli.codec.entropy.tables import (
-    CLASS_CONTEXTS,
-    CLASSES,
-    TOTAL_FREQUENCY,
-    CodecTables,
-    InterTables,
-    SymbolTables,
-)
+from zvc69_cli.codec.entropy.tables import TOTAL_FREQUENCY, CodecTables, InterTables, SymbolTables
 from zvc69_cli.codec.motion.fields import CELL_SIDES
 from zvc69_cli.codec.picture.planes import SEARCH_MARGIN
 from zvc69_cli.codec.plan.gop import PlannedFrame
 from zvc69_cli.codec.residual.layout import (
     BAND_ORDER,
+    CLASS_CONTEXTS,
+    CLASSES,
     FREQUENCIES,
     GROUP_SIZES,
     GROUPS,

@@ -41,7 +41,7 @@ from engines.training.graphs import (
     second_graph,
     synthesise_graph,
 )
-from engines.training.inter import WEIGHT_UNIT, InterNetwork
+from engines.training.inter import BASIS, WEIGHT_UNIT, InterNetwork
 from engines.training.inter_graphs import inter_graphs
 from engines.training.model import (
     IntraNetwork,
@@ -49,7 +49,6 @@ from engines.training.model import (
     Modulation,
     planes_to_features,
 )
-from engines.training.residual_graphs import BASIS
 from engines.training.tables import (
     LEVEL_REACH,
     SymbolCounts,
@@ -60,13 +59,13 @@ from engines.training.tables import (
     gaussian_tables,
 )
 from zvc69_cli.codec.encoder import Encoder
-from zvc69_cli.codec.entropy.tables import CLASS_CONTEXTS, CLASSES, LEVEL_TABLES, CodecTables, InterTables
+from zvc69_cli.codec.entropy.tables import LEVEL_TABLES, CodecTables, InterTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
 from zvc69_cli.codec.quantised import hyper_rows
 from zvc69_cli.codec.rate.quality import LAMBDA_HIGH, LAMBDA_LOW
 from zvc69_cli.codec.residual.coding import class_passes
-from zvc69_cli.codec.residual.layout import basis
+from zvc69_cli.codec.residual.layout import CLASS_CONTEXTS, CLASSES, basis
 from zvc69_cli.codec.residual.steps import quantiser_steps
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS, CodecSettings
 from zvc69_cli.frames import VideoFormat

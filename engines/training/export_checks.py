@@ -21,12 +21,20 @@ from engines.training.search import EFFORTS
 from zvc69_cli.codec.decoder import Decoder
 from zvc69_cli.codec.encoder import Encoder
 from zvc69_cli.codec.entropy.layers import ACTIVATION_LIMIT
-from zvc69_cli.codec.entropy.tables import CLASSES, CodecTables
+from zvc69_cli.codec.entropy.tables import CodecTables
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION, IntegerPrior
 from zvc69_cli.codec.motion.prior import IntegerMotionPrior
 from zvc69_cli.codec.picture.planes import padded_planes, quarter_samples
 from zvc69_cli.codec.residual.context import INPUTS
-from zvc69_cli.codec.residual.layout import BANDS, GROUP_SIZES, GROUPS, PASSES, group_of_pass, pass_places
+from zvc69_cli.codec.residual.layout import (
+    BANDS,
+    CLASSES,
+    GROUP_SIZES,
+    GROUPS,
+    PASSES,
+    group_of_pass,
+    pass_places,
+)
 from zvc69_cli.codec.residual.prior import IntegerResidualPrior
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS, Q_LEVELS, Q_UNIT, CodecSettings
 from zvc69_cli.frames import VideoFormat

@@ -10,7 +10,7 @@ import torch
 
 from engines.training.checkpoint import Checkpoint, WrongCheckpoint
 from engines.training.exact import Scales, motion_passes, motion_stem, trained_prior
-from engines.training.inter import WEIGHT_UNIT, InterNetwork
+from engines.training.inter import BLEND, FILTER, WEIGHT_UNIT, WEIGHTS, InterNetwork
 from engines.training.model import (
     IntraNetwork,
     ModelSize,
@@ -19,7 +19,6 @@ from engines.training.model import (
 )
 from engines.training.motion import MotionPass
 from engines.training.residual import ResidualPrior
-from engines.training.residual_graphs import BLEND, FILTER, WEIGHTS
 from zvc69_cli.codec.intra.prior import MEAN_FRACTION
 from zvc69_cli.codec.residual.prior import RESIDUAL_STEM
 from zvc69_cli.codec.settings import INTRA_Q_LEVELS

@@ -11,10 +11,15 @@ from torch import nn
 from engines.training.motion import MotionPrior
 from engines.training.residual import BlendNetwork, LoopFilter, ResidualPrior
 from engines.training.search import MotionSearch
-from zvc69_cli.codec.entropy.tables import CLASSES
-from zvc69_cli.codec.residual.layout import BAND_ORDER, BANDS, FREQUENCIES
+from zvc69_cli.codec.residual.layout import BAND_ORDER, BANDS, CLASSES, FREQUENCIES
 
 WEIGHT_UNIT = 256  # band weights stand in this part of 1
+
+# Arrays of a bundle, and how the names of the others begin.
+BASIS = "inter.basis"
+WEIGHTS = "inter.tables.weights"
+FILTER = "inter.filter."
+BLEND = "inter.blend."
 
 
 class InterNetwork(nn.Module):

@@ -50,9 +50,8 @@ from engines.training.turned import (
     turned_inputs,
     turned_levels,
 )
-from zvc69_cli.codec.entropy.tables import CLASSES
 from zvc69_cli.codec.residual.context import LEVEL_LIMIT
-from zvc69_cli.codec.residual.layout import GROUPS
+from zvc69_cli.codec.residual.layout import CLASSES, GROUPS
 
 REPORT_STEPS: Final = 100
 EVALUATION_S: Final = 600.0

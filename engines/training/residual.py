@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from engines.training.model import Block, Modulation
 from zvc69_cli.codec.entropy.layers import SCALE_LEVELS
-from zvc69_cli.codec.entropy.tables import CLASSES
 from zvc69_cli.codec.residual.context import INPUTS, LOG_FRACTION
 from zvc69_cli.codec.residual.layout import (
     BANDS,
+    CLASSES,
     ENERGY_MEMBERS,
     GROUP_SIZES,
     GROUPS,

@@ -9,13 +9,14 @@ import onnx
 from onnx import TensorProto
 
 from engines.training.graphs import GraphBuilder
+from engines.training.inter import BASIS, BLEND, FILTER, WEIGHTS
 from engines.training.motion_graphs import sliced
 from engines.training.residual import FILTER_BLOCKS, FILTER_EDGES, MID_GREY, PICTURE_SHARE
 from zvc69_cli.codec.entropy.layers import HEAD_LIMIT, INDEX_FRACTION, SCALE_LEVELS
-from zvc69_cli.codec.entropy.tables import CLASSES
 from zvc69_cli.codec.residual.context import INPUTS, LEVEL_LIMIT, LOGS
 from zvc69_cli.codec.residual.layout import (
     BANDS,
+    CLASSES,
     GROUP_SIZES,
     GROUPS,
     IS_LUMA,
@@ -28,10 +29,6 @@ from zvc69_cli.codec.residual.prior import RESIDUAL_STEM
 GraphFactory = Callable[[str], GraphBuilder]
 
 FLOAT = TensorProto.FLOAT
-BASIS = "inter.basis"
-WEIGHTS = "inter.tables.weights"
-FILTER = "inter.filter."
-BLEND = "inter.blend."
 _PLANE_SIZES = [side * side for side in PLANE_SIDES]
 _FEATURES = (1, BANDS, "rows", "columns")
 _STEPS = (1, BANDS, 1, 1)

@@ -12,9 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from zvc69_cli.codec.entropy.tables import CLASSES
 from zvc69_cli.codec.residual.context import INPUTS
-from zvc69_cli.codec.residual.layout import BAND_ORDER, BANDS, ENERGY_MEMBERS, PLANE_SIDES
+from zvc69_cli.codec.residual.layout import BAND_ORDER, BANDS, CLASSES, ENERGY_MEMBERS, PLANE_SIDES
 
 TURNS: Final = ("mirrored", "flipped", "transposed")  # left to right, top to bottom, at the diagonal
 _PLACES: Final = 3 + CLASSES  # of the two planes of the place in the unit

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.codec.clips import NETWORKS, TABLES, TICKS, make_frame, moving_clip, pair, same_frames, scheduled
 from zvc69_cli.codec.entropy.coder import BrokenString, Pass, StringReader, StringWriter, pack_string
 from zvc69_cli.codec.entropy.payload import Sections
-from zvc69_cli.codec.entropy.tables import CLASS_CONTEXTS, CLASSES
 from zvc69_cli.codec.motion.fields import Motion, no_motion
 from zvc69_cli.codec.picture.loop_filter import STRENGTH_UNIT, best_strength, edge_planes
 from zvc69_cli.codec.residual.coding import (
@@ -35,6 +34,8 @@ from zvc69_cli.codec.residual.context import (
 from zvc69_cli.codec.residual.layout import (
     BAND_ORDER,
     BANDS,
+    CLASS_CONTEXTS,
+    CLASSES,
     ENERGY_MEMBERS,
     FREQUENCIES,
     GROUP_SIZES,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy.layers import INDEX_FRACTION, SCALE_LEVELS
 from zvc69_cli.codec.motion.fields import MOTION_TABLES
+from zvc69_cli.codec.residual.layout import BANDS, CLASS_CONTEXTS, CLASSES
 from zvc69_cli.codec.settings import Q_LEVELS, Q_UNIT
 from zvc69_cli.frames import FrameKind
 
@@ -26,9 +27,6 @@ MAX_REACH: Final = 2047
 INTRA_STEM: Final = "tables."
 INTER_STEM: Final = "inter.tables."
 LEVEL_TABLES: Final = 3 * SCALE_LEVELS  # an index of each frequency group
-CLASSES: Final = 4  # of band weights
-CLASS_CONTEXTS: Final = 6  # of a unit: its pass, and in the second how many of its four neighbours shrink
-_COEFFICIENTS: Final = 96  # of a cell
 _MIRRORED: Final = "mirrored"
 _ROWS: Final = ("scale_offsets", "hyper_offsets", "hyper_means")
 
@@ -164,10 +162,8 @@ class InterTables:
                 f"the class tables are {len(self.classes.rows)} rows that skip {self.classes.skip_below}, "
                 f"should be {CLASS_CONTEXTS} that skip none"
             )
-        if self.weights.shape != (CLASSES, _COEFFICIENTS):
-            raise ValueError(
-                f"the band weights are {list(self.weights.shape)}, should be {[CLASSES, _COEFFICIENTS]}"
-            )
+        if self.weights.shape != (CLASSES, BANDS):
+            raise ValueError(f"the band weights are {list(self.weights.shape)}, should be {[CLASSES, BANDS]}")
         if self.steps.shape != (Q_LEVELS, 2) or self.steps.min() < 1:
             raise ValueError(
                 f"the quantiser steps are {list(self.steps.shape)}, should be {[Q_LEVELS, 2]} above 0"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from zvc69_cli.codec.entropy.coder import BrokenString, Pass, StringReader
 from zvc69_cli.codec.entropy.payload import Sections
-from zvc69_cli.codec.entropy.tables import CLASSES, InterTables, SymbolTables
+from zvc69_cli.codec.entropy.tables import InterTables, SymbolTables
 from zvc69_cli.codec.networks import F32, U8, Networks, Tensor
-from zvc69_cli.codec.residual.layout import BANDS, COLOURS, GROUPS, PASSES, group_of_pass, pass_places
+from zvc69_cli.codec.residual.layout import BANDS, CLASSES, COLOURS, GROUPS, PASSES, group_of_pass, pass_places
 
 I32 = NDArray[np.int32]
 

@@ -6,15 +6,17 @@ source  FORMAT.md 6.8
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zvc69_cli.codec.entropy.tables import CLASSES, InterTables
 from zvc69_cli.codec.motion.fields import CELL_SIDES, Motion
 from zvc69_cli.codec.networks import F32, U8
-from zvc69_cli.codec.residual.layout import CELL, ENERGY_MEMBERS, LUMA_ENERGIES
+from zvc69_cli.codec.residual.layout import CELL, CLASSES, ENERGY_MEMBERS, LUMA_ENERGIES
+
+if TYPE_CHECKING:
+    from zvc69_cli.codec.entropy.tables import InterTables
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]

@@ -24,6 +24,8 @@ BANDS: Final = 96
 CELL: Final = 8  # luma samples on a side
 UNIT: Final = 16
 COLOURS: Final = 2  # of the checkerboard of units
+CLASSES: Final = 4  # of band weights
+CLASS_CONTEXTS: Final = 6  # of a unit: its pass, and in the second how many of its four neighbours shrink
 PLANE_SIDES: Final = (8, 4, 4)  # of the blocks of Y, U and V in a cell
 _PLANE_STARTS: Final = (0, 64, 80)
 # A coefficient belongs to the first group whose limit is above u + v, which counts double in chroma.
