@@ -91,7 +91,7 @@ class CodecSettings:
     )
     slices: int = flag(
         1,
-        "Parts that a frame's latent is coded in, so that several threads can decode it.",
+        "Parts that a frame is coded in, so that several threads can decode it.",
         low=1,
         high=MAX_SLICES,
     )
@@ -103,7 +103,7 @@ class CodecSettings:
     )
     rounding: str = flag(
         "dead-zone",
-        "How latents become integers: nearest is fastest to reason about, dead-zone costs fewer bits.",
+        "How the latents of I frames become integers: nearest is simplest, dead-zone costs fewer bits.",
         choices=("nearest", "dead-zone"),
         in_presets=True,
     )
